@@ -1,0 +1,41 @@
+# make run    the service with the shipped model     make test    all tests
+# make check  the gate: what CI runs                 make train   the environment of `python -m training`
+PYTHON ?= python3
+PORT ?= 8000
+
+SERVE := .venv/serve
+TRAIN := .venv/train
+DEV := .venv/dev
+
+.PHONY: run test check train lock clean
+
+run: $(SERVE)/requirements.txt
+	@CXR_PORT=$(PORT) CXR_CACHE_DIR="$${CXR_CACHE_DIR-.cache/models}" exec $(SERVE)/bin/python -m app
+
+test: $(DEV)/requirements.txt
+	$(DEV)/bin/python -m pytest
+
+check: $(DEV)/requirements.txt
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+	$(DEV)/bin/python -m pytest
+
+train: $(TRAIN)/requirements.txt
+	@echo "Train with: $(TRAIN)/bin/python -m training --help"
+
+# Needs uv (https://docs.astral.sh/uv).
+lock:
+	$(PYTHON) requirements/lock.py
+
+clean:
+	rm -rf .venv .cache
+
+# An environment is complete once its lock file is copied into it; the file is newer when it must be renewed.
+.venv/%/requirements.txt: requirements/%.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
+		|| { echo "Python 3.11 to 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv --clear .venv/$*
+	.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@cp $< $@

@@ -1,0 +1,76 @@
+"""Around every request: its id, its log line, its metrics, and an answer whatever happens."""
+
+import logging
+import time
+import uuid
+from typing import Final
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem
+from app.metrics import Metrics
+
+logger = logging.getLogger("app.requests")
+
+_QUIET_ROUTES: Final = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+class RequestContext:
+    """ASGI middleware that gives a request its id and sees to its log line and metrics."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        """Wrap an application."""
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["request_id"] = uuid.uuid4().hex
+        start, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", state["request_id"].encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            state["code"] = "client_disconnected"
+        except Exception as error:
+            state["exception"] = error
+            if not status:
+                await self._answer_unexpected(scope, receive, send_with_id)
+        self._report(scope, state, status, time.perf_counter() - start)
+
+    async def _answer_unexpected(self, scope: Scope, receive: Receive, send: Send) -> None:
+        detail = (
+            "The service failed on this request. The fault is its own; its log has the details under the request id."
+        )
+        answer = problem(Request(scope), 500, "internal_error", detail)
+        await answer(scope, receive, send)
+
+    def _report(self, scope: Scope, state: dict[str, object], status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "other")
+        code, error = state.get("code"), state.get("exception")
+        self._metrics.requests.labels(route, scope["method"], status).inc()
+        if code and route in ("/predict", "/explain"):
+            self._metrics.rejected.labels(code).inc()
+        fields = {
+            "request_id": state["request_id"],
+            "method": scope["method"],
+            "route": route,
+            "status": status,
+            "duration_ms": round(1000 * seconds, 1),
+            **({"code": code} if code else {}),
+            **state.get("fields", {}),  # type: ignore[dict-item]
+        }
+        level = logging.ERROR if error else logging.DEBUG if route in _QUIET_ROUTES else logging.INFO
+        logger.log(level, "request", extra={"fields": fields}, exc_info=error if isinstance(error, Exception) else None)

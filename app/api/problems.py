@@ -1,0 +1,96 @@
+"""Errors as HTTP answers: ``application/problem+json`` (RFC 9457) with a stable ``code``.
+
+The one place that knows which status belongs to which error.
+"""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from app.api.schemas import Problem
+from app.errors import CxrError, InferenceFailed, RequestError, TooLarge, Unavailable, UnsupportedType, UnusableImage
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+_STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
+    RequestError: HTTPStatus.BAD_REQUEST,
+    TooLarge: HTTPStatus.CONTENT_TOO_LARGE if hasattr(HTTPStatus, "CONTENT_TOO_LARGE") else HTTPStatus(413),
+    UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    UnusableImage: HTTPStatus(422),
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    InferenceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
+}
+
+
+def status_of(error: type[CxrError]) -> HTTPStatus:
+    """Return the status of an error: that of its nearest listed base class, else 500."""
+    return next((_STATUS[base] for base in error.__mro__ if base in _STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application as a problem."""
+    app.add_exception_handler(CxrError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_parameters)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def problem(request: Request, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """Build the answer for one problem, and note its code for log and metrics."""
+    request.state.code = code
+    body = Problem(
+        title=HTTPStatus(status).phrase, status=status, code=code, detail=detail, request_id=request.state.request_id
+    )
+    return JSONResponse(body.model_dump(), status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
+    """Describe errors for OpenAPI, one example a code."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for error in errors:
+        status = status_of(error)
+        example = Problem(
+            title=status.phrase,
+            status=status,
+            code=error.code,
+            detail=(error.__doc__ or "").strip(),
+            request_id="4f1c0e1c9a3b",
+        )
+        entry = described.setdefault(
+            int(status),
+            {"description": status.phrase, "model": Problem, "content": {MEDIA_TYPE: {"examples": {}}}},
+        )
+        entry["content"][MEDIA_TYPE]["examples"][error.code] = {"value": example.model_dump()}
+    return described
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CxrError)
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
+    if isinstance(error, InferenceFailed):
+        # What the engine said stays in the log: it is of no use to a caller.
+        detail = (
+            "The model failed on this image. The fault is the service's; its log has the details under the request id."
+        )
+        request.state.exception = error
+        return problem(request, status_of(type(error)), error.code, detail)
+    return problem(request, status_of(type(error)), error.code, str(error), headers)
+
+
+async def _on_invalid_parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"][1:])
+    return problem(request, 400, RequestError.code, f"The parameter {name!r} is not valid: {first['msg']}.")
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
+    detail = (
+        f"There is no {request.method} at this address. See /docs." if error.status_code in (404, 405) else error.detail
+    )
+    return problem(request, error.status_code, code, detail, dict(error.headers or {}))

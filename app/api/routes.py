@@ -1,0 +1,173 @@
+"""The endpoints."""
+
+import time
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import RedirectResponse, Response
+
+from app.api.problems import responses
+from app.api.schemas import ModelAnswer, ModelIdentity, PredictionAnswer, State, prediction_answer
+from app.api.uploads import FIELD, read_upload
+from app.errors import (
+    BodyTooLarge,
+    CorruptImage,
+    EmptyBody,
+    InferenceFailed,
+    MalformedMultipart,
+    MissingFile,
+    MultipleFrames,
+    NoPixelData,
+    NotReady,
+    Overloaded,
+    RequestError,
+    TooManyFiles,
+    TooManyPixels,
+    UnsupportedFormat,
+    UnsupportedModality,
+    UnsupportedPixels,
+    UnsupportedTransferSyntax,
+)
+from app.overlay import overlay_png
+from app.predictor import Prediction
+from app.service import Service
+
+router = APIRouter()
+
+_UPLOAD_ERRORS: Final = responses(
+    RequestError,
+    EmptyBody,
+    MissingFile,
+    TooManyFiles,
+    MalformedMultipart,
+    BodyTooLarge,
+    TooManyPixels,
+    UnsupportedFormat,
+    UnsupportedTransferSyntax,
+    CorruptImage,
+    MultipleFrames,
+    NoPixelData,
+    UnsupportedPixels,
+    UnsupportedModality,
+    InferenceFailed,
+    NotReady,
+    Overloaded,
+)
+
+_BINARY: Final = {"type": "string", "format": "binary"}
+_UPLOAD_BODY: Final[dict[str, Any]] = {
+    "requestBody": {
+        "required": True,
+        "description": "One image: as a file in the field `file`, or the bare bytes.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": [FIELD], "properties": {FIELD: _BINARY}},
+            },
+            "application/octet-stream": {"schema": _BINARY},
+        },
+    }
+}
+
+
+@router.post("/predict", responses=_UPLOAD_ERRORS, openapi_extra=_UPLOAD_BODY, tags=["prediction"])
+async def predict(
+    request: Request,
+    explain: Annotated[bool, Query(description="Add the heatmap to the answer.")] = False,
+) -> PredictionAnswer:
+    """Answer the probabilities of COVID-19 and non-COVID for one chest X-ray.
+
+    PNG, JPEG, WebP, TIFF, BMP and DICOM are read, told by content. Decision support for research, never
+    a diagnosis.
+    """
+    prediction, read_seconds = await _predict(request)
+    service = _service(request)
+    return prediction_answer(
+        prediction,
+        _identity(service),
+        service.artifact.metadata.threshold,
+        request.state.request_id,
+        read_seconds=read_seconds,
+        explain=explain,
+    )
+
+
+@router.post(
+    "/explain",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": _BINARY}}}, **_UPLOAD_ERRORS},
+    openapi_extra=_UPLOAD_BODY,
+    tags=["prediction"],
+)
+async def explain(request: Request) -> Response:
+    """Answer the image with the heatmap over it: what speaks for COVID-19 in the eyes of the model."""
+    prediction, _ = await _predict(request)
+    png = await _service(request).run(overlay_png, prediction.image.pixels, prediction.heatmap)
+    return Response(png, media_type="image/png")
+
+
+@router.get("/model", responses=responses(NotReady), tags=["model"])
+async def model(request: Request) -> ModelAnswer:
+    """Answer the served model's metadata and card."""
+    service = _service(request)
+    service.require_ready()
+    assert service.engine is not None
+    return ModelAnswer(
+        digest=service.artifact.digest,
+        engine=service.engine.description,
+        metadata=service.artifact.metadata,
+        card=service.artifact.card,
+    )
+
+
+@router.get("/livez", tags=["operation"])
+async def livez() -> State:
+    """Answer that the process lives."""
+    return State(status="alive")
+
+
+@router.get("/readyz", responses=responses(NotReady), tags=["operation"])
+async def readyz(request: Request) -> State:
+    """Answer whether the model is verified, reproduces its golden outputs and is warmed up."""
+    _service(request).require_ready()
+    return State(status="ready")
+
+
+@router.get("/metrics", response_class=Response, tags=["operation"])
+async def metrics(request: Request) -> Response:
+    """Answer the metrics in Prometheus' text format."""
+    return Response(_service(request).metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.get("/", include_in_schema=False)
+async def index() -> Response:
+    """Lead a browser to the interactive description."""
+    return RedirectResponse("docs")
+
+
+async def _predict(request: Request) -> tuple[Prediction, float]:
+    service = _service(request)
+    with service.admit():
+        start = time.perf_counter()
+        data = await read_upload(request, service.settings.max_upload_bytes)
+        read_seconds = time.perf_counter() - start
+        prediction = await service.predict(data)
+    service.metrics.stage_seconds.labels("read").observe(read_seconds)
+    image = prediction.image
+    request.state.fields = {
+        "format": image.format,
+        "width": image.width,
+        "height": image.height,
+        "bytes": len(data),
+        "timings_ms": {k: round(1000 * v, 1) for k, v in {"read": read_seconds, **prediction.seconds}.items()},
+    }
+    return prediction, read_seconds
+
+
+def _identity(service: Service) -> ModelIdentity:
+    metadata = service.artifact.metadata
+    return ModelIdentity(name=metadata.name, version=metadata.version, digest=service.artifact.digest)
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service

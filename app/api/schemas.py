@@ -1,0 +1,140 @@
+"""What the HTTP interface answers."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from app.artifact import Metadata
+from app.imaging import GreyImage
+from app.predictor import Prediction
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, protected_namespaces=())
+
+
+class Warning(_Answer):  # noqa: A001 - the interface's own word
+    """Something about an accepted image that its sender should know."""
+
+    code: str
+    message: str
+
+
+class Input(_Answer):
+    """What was decoded."""
+
+    format: str = Field(description="PNG, JPEG, WEBP, TIFF, BMP or DICOM, told by content.")
+    width: int = Field(description="Columns of the upright image.")
+    height: int = Field(description="Rows of the upright image.")
+    bits: int = Field(description="Bits a sample as stored.")
+    photometric_interpretation: str | None = Field(None, description="DICOM (0028,0004); null for other formats.")
+
+
+class ModelIdentity(_Answer):
+    """Which model answered."""
+
+    name: str
+    version: int
+    digest: str = Field(description="SHA-256 that stands for the whole artifact.")
+
+
+class PredictionAnswer(_Answer):
+    """Answer of ``POST /predict``. Decision support for research, never a diagnosis."""
+
+    label: str = Field(description="COVID-19 where its probability reaches the threshold.")
+    probabilities: dict[str, float] = Field(description="By label; they sum to 1.")
+    threshold: float = Field(description="COVID-19 is answered from this probability on.")
+    model: ModelIdentity
+    input: Input
+    warnings: tuple[Warning, ...]
+    heatmap: list[list[float]] | None = Field(
+        None, description="With ?explain=true: Grad-CAM of the COVID-19 logit in 0..1, rows from top to bottom."
+    )
+    request_id: str
+    timings_ms: dict[str, float] = Field(description="Time spent a stage: read, decode, infer.")
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "label": "COVID-19",
+                "probabilities": {"non-COVID": 0.18, "COVID-19": 0.82},
+                "threshold": 0.5,
+                "model": {"name": "nasnetmobile", "version": 1, "digest": "9f2c…"},
+                "input": {
+                    "format": "DICOM",
+                    "width": 2022,
+                    "height": 2022,
+                    "bits": 12,
+                    "photometric_interpretation": "MONOCHROME1",
+                },
+                "warnings": [],
+                "heatmap": None,
+                "request_id": "4f1c0e1c9a3b",
+                "timings_ms": {"read": 1.2, "decode": 21.4, "infer": 14.9},
+            }
+        }
+    )
+
+
+class ModelAnswer(_Answer):
+    """Answer of ``GET /model``."""
+
+    digest: str
+    engine: str = Field(description="What runs the model, with version and precision.")
+    metadata: Metadata
+    card: str = Field(description="The model card, Markdown.")
+
+
+class State(_Answer):
+    """Answer of ``GET /livez`` and ``GET /readyz``."""
+
+    status: str
+
+
+class Problem(_Answer):
+    """An error (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    code: str = Field(description="Stable; what a program should look at.")
+    detail: str = Field(description="For people: what was received, what is accepted, what to do.")
+    request_id: str
+
+
+def prediction_answer(
+    prediction: Prediction,
+    identity: ModelIdentity,
+    threshold: float,
+    request_id: str,
+    *,
+    read_seconds: float,
+    explain: bool,
+) -> PredictionAnswer:
+    """Put a prediction into the interface's form."""
+    seconds = {"read": read_seconds, **prediction.seconds}
+    return PredictionAnswer(
+        label=prediction.label,
+        probabilities=prediction.probabilities,
+        threshold=threshold,
+        model=identity,
+        input=_input(prediction.image),
+        warnings=tuple(Warning(code=w.code, message=w.message) for w in prediction.image.warnings),
+        heatmap=_rows(prediction.heatmap) if explain else None,
+        request_id=request_id,
+        timings_ms={stage: round(1000 * value, 3) for stage, value in seconds.items()},
+    )
+
+
+def _input(image: GreyImage) -> Input:
+    return Input(
+        format=image.format,
+        width=image.width,
+        height=image.height,
+        bits=image.bits,
+        photometric_interpretation=image.photometric_interpretation,
+    )
+
+
+def _rows(heatmap: Any) -> list[list[float]]:
+    return [[round(float(value), 4) for value in row] for row in heatmap]

@@ -1,0 +1,88 @@
+"""Read one image from a request, in memory and within a limit.
+
+``multipart/form-data`` with one file in the field ``file``, or the bare bytes as the body. Anything
+that is not declared multipart is taken for bare bytes: the content decides what they are.
+"""
+
+from collections.abc import AsyncGenerator
+from typing import Final
+
+from fastapi import Request
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from app.errors import BodyTooLarge, EmptyBody, MalformedMultipart, MissingFile, TooManyFiles
+from app.imaging import ACCEPTED_FORMATS
+
+FIELD: Final = "file"
+_MAX_PARTS: Final = 16
+
+
+async def read_upload(request: Request, max_bytes: int) -> bytes:
+    """Read the image of a request.
+
+    Args:
+        request: Its body is consumed.
+        max_bytes: Most bytes of the whole body; counted as they come, whatever is declared.
+
+    Raises:
+        RequestError: Empty, without the field, with several files, or not parseable.
+        BodyTooLarge: More bytes than the limit; the rest is not read.
+    """
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        data = await _read_multipart(request, max_bytes)
+    else:
+        data = b"".join([chunk async for chunk in _limited(request, max_bytes)])
+    if not data:
+        raise EmptyBody(f"Received an empty image. Send {ACCEPTED_FORMATS} in the field '{FIELD}', or as the body.")
+    return data
+
+
+class _InMemoryParser(MultiPartParser):
+    def __init__(self, request: Request, max_bytes: int) -> None:
+        super().__init__(request.headers, _limited(request, max_bytes), max_files=_MAX_PARTS, max_fields=_MAX_PARTS)
+        # Starlette moves what is larger to a temporary file; uploads must never touch a disk.
+        self.spool_max_size = max_bytes + 1
+
+
+async def _read_multipart(request: Request, max_bytes: int) -> bytes:
+    try:
+        form = await _InMemoryParser(request, max_bytes).parse()
+    except MultiPartException as error:
+        raise MalformedMultipart(
+            f"The body is declared multipart/form-data but cannot be parsed: {error.message}"
+        ) from error
+    try:
+        return await _only_file(form).read()
+    finally:
+        await form.close()
+
+
+def _only_file(form: FormData) -> UploadFile:
+    items = form.multi_items()
+    files = [value for _, value in items if isinstance(value, UploadFile)]
+    if len(files) > 1:
+        raise TooManyFiles(f"Received {len(files)} files. Send one image a request, in the field '{FIELD}'.")
+    file = form.get(FIELD)
+    if not isinstance(file, UploadFile):
+        received = f"{len(items)} other field{'s' * (len(items) != 1)}" if items else "an empty form"
+        raise MissingFile(f"Received {received}. Send one image as a file in the field '{FIELD}'.")
+    return file
+
+
+async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        yield chunk
+
+
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The body is larger than {max_bytes} bytes ({max_bytes / 2**20:.0f} MiB), the most that is accepted."
+    )

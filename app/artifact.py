@@ -1,0 +1,263 @@
+"""An exported model: ``models/<name>/<version>/``, laid out as TensorFlow Serving expects.
+
+saved_model.pb, variables/     the network; signature ``serving_default``
+assets.extra/metadata.json     what it is, and the SHA-256 of every other file
+assets.extra/golden.npz        synthetic inputs with the outputs they must give
+assets.extra/MODEL_CARD.md     intended use, data, metrics, limits
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.errors import ArtifactError
+from app.imaging import PREPROCESSING_VERSION, to_network_input
+
+FORMAT_VERSION: Final = 1
+EXTRA: Final = "assets.extra"
+METADATA: Final = f"{EXTRA}/metadata.json"
+GOLDEN: Final = f"{EXTRA}/golden.npz"
+MODEL_CARD: Final = f"{EXTRA}/MODEL_CARD.md"
+POSITIVE: Final = 1
+"""Index of COVID-19 in an artifact's labels and in the columns of ``probabilities``."""
+
+
+class TensorSpec(BaseModel):
+    """Name-independent description of an input or output of the signature; -1 is any size."""
+
+    model_config = ConfigDict(frozen=True)
+
+    shape: tuple[int, ...]
+    dtype: Literal["float32"] = "float32"
+    minimum: float | None = None
+    maximum: float | None = None
+
+
+class Metadata(BaseModel):
+    """Contents of ``metadata.json``."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: int
+    name: str
+    version: int = Field(ge=1)
+    backbone: str
+    recipe: str
+    note: str = Field(description="What a user must know about this model, in a sentence or two.")
+    labels: tuple[str, str] = Field(description="Class names in the order of the outputs' columns.")
+    preprocessing_version: int
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+    temperature: float = Field(gt=0, description="Applied to the logits inside the graph.")
+    threshold: float = Field(ge=0, le=1, description="COVID-19 is answered from this probability on.")
+    threshold_rule: str
+    metrics: dict[str, Any] = Field(description="By split, each with the data it was measured on.")
+    tolerances: dict[str, float] = Field(
+        description="Largest allowed difference from the golden outputs, by precision."
+    )
+    config_digest: str
+    data_digest: str
+    git_commit: str
+    libraries: dict[str, str]
+    parameter_count: int
+    files: dict[str, str] = Field(description="SHA-256 of every other file, by path relative to the artifact.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outputs:
+    """What the network answers for a batch of N images.
+
+    Attributes:
+        probabilities: float32 (N, 2), in the order of the labels, calibrated; rows sum to 1.
+        heatmap: float32 (N, h, w) in 0..1, Grad-CAM of the COVID-19 logit, each image's largest value 1.
+        features: float32 (N, D), pooled features of the backbone.
+    """
+
+    probabilities: NDArray[np.float32]
+    heatmap: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+Infer = Callable[[NDArray[np.float32]], Outputs]
+"""Network input float32 (N, 224, 224, 3) in 0..1 to outputs."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Golden:
+    """Synthetic inputs and the outputs that a faithful engine must reproduce.
+
+    Attributes:
+        squares: Grey levels, uint8, shape (G, 224, 224).
+        outputs: For these squares, float32.
+    """
+
+    squares: NDArray[np.uint8]
+    outputs: Outputs
+
+    def largest_difference(self, infer: Infer) -> dict[str, float]:
+        """Run the inputs one at a time, as requests come, and compare.
+
+        Returns:
+            The largest absolute difference of each output; that of ``features`` is relative to the
+            largest golden feature, since features have no fixed range.
+        """
+        answers = [infer(to_network_input(square[np.newaxis])) for square in self.squares]
+        differences = {}
+        for name in ("probabilities", "heatmap", "features"):
+            expected = getattr(self.outputs, name)
+            received = np.concatenate([getattr(answer, name) for answer in answers])
+            if received.shape != expected.shape:
+                raise ArtifactError(f"Output {name!r} has shape {received.shape}, golden {expected.shape}.")
+            scale = float(np.abs(expected).max()) or 1.0 if name == "features" else 1.0
+            difference = np.abs(received.astype(np.float64) - expected).max() / scale
+            differences[name] = float(np.inf if np.isnan(difference) else difference)
+        return differences
+
+    def save(self, path: Path) -> None:
+        """Write to an ``.npz`` file."""
+        np.savez_compressed(
+            path,
+            squares=self.squares,
+            probabilities=self.outputs.probabilities,
+            heatmap=self.outputs.heatmap,
+            features=self.outputs.features,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Golden":
+        """Read from an ``.npz`` file; pickled objects are refused."""
+        with np.load(path, allow_pickle=False) as arrays:
+            outputs = Outputs(arrays["probabilities"], arrays["heatmap"], arrays["features"])
+            return cls(arrays["squares"], outputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An exported model folder whose files were found to be those that were exported.
+
+    Attributes:
+        path: The version folder.
+        metadata: Contents of ``metadata.json``.
+        digest: SHA-256 of ``metadata.json``, and so of the whole artifact.
+    """
+
+    path: Path
+    metadata: Metadata
+    digest: str
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown."""
+        return (self.path / MODEL_CARD).read_text(encoding="utf-8")
+
+    def check_golden(self, infer: Infer, precision: str) -> None:
+        """Check that an engine reproduces the golden outputs.
+
+        Args:
+            infer: The engine's call.
+            precision: Selects the tolerance, "f32" or "bf16".
+
+        Raises:
+            ArtifactError: It does not, or the artifact has no tolerance for this precision.
+        """
+        tolerance = self.metadata.tolerances.get(precision)
+        if tolerance is None:
+            known = ", ".join(self.metadata.tolerances)
+            raise ArtifactError(f"{self.path / METADATA} has no tolerance for precision {precision}; it has: {known}.")
+        differences = Golden.load(self.path / GOLDEN).largest_difference(infer)
+        wrong = {name: value for name, value in differences.items() if not value <= tolerance}
+        if wrong:
+            listed = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())
+            raise ArtifactError(
+                f"The model in {self.path} does not reproduce {GOLDEN}: {listed}; "
+                f"allowed is {tolerance:g} in {precision}. Its labels, scaling or weights are not those that were exported. Export it again."
+            )
+
+
+def open_artifact(path: Path) -> Artifact:
+    """Open a model folder and verify every file of it.
+
+    Args:
+        path: ``models/<name>/<version>``, or ``models/<name>`` for its highest version.
+
+    Raises:
+        ArtifactError: Missing, damaged, or not for this version of the software; names the file.
+    """
+    folder = _version_folder(path)
+    metadata_path = folder / METADATA
+    try:
+        text = metadata_path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{metadata_path} cannot be read ({error.strerror}). {_HINT}") from error
+    metadata = _parse(text, metadata_path)
+    _check_compatible(metadata, metadata_path)
+    _check_files(folder, metadata)
+    return Artifact(folder, metadata, hashlib.sha256(text).hexdigest())
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Compute the SHA-256 of every file of an artifact but ``metadata.json``."""
+    return {name: _sha256(folder / name) for name in _file_names(folder)}
+
+
+_HINT: Final = "CXR_MODEL must name a folder that 'python -m training export' wrote: models/<name>/<version>."
+
+
+def _version_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise ArtifactError(f"There is no model folder {path}. {_HINT}")
+    versions = [child for child in path.iterdir() if child.is_dir() and child.name.isdecimal()]
+    return max(versions, key=lambda child: int(child.name), default=path)
+
+
+def _parse(text: bytes, path: Path) -> Metadata:
+    try:
+        return Metadata.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the document"
+        raise ArtifactError(f"{path} is not valid: {field}: {first['msg']}. Export the model again.") from error
+
+
+def _check_compatible(metadata: Metadata, path: Path) -> None:
+    ours = {"format_version": FORMAT_VERSION, "preprocessing_version": PREPROCESSING_VERSION}
+    for name, expected in ours.items():
+        if getattr(metadata, name) != expected:
+            raise ArtifactError(
+                f"{path} has {name} {getattr(metadata, name)}; this service reads {expected}. "
+                "Export the model with this version of the software, or run the version that exported it."
+            )
+
+
+def _check_files(folder: Path, metadata: Metadata) -> None:
+    found = set(_file_names(folder))
+    for name, expected in metadata.files.items():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise ArtifactError(f"{folder / METADATA} lists {name!r}, which is outside the folder.")
+        if name not in found:
+            raise ArtifactError(f"{folder / name} is missing. The export is incomplete: copy or export it again.")
+        if _sha256(folder / name) != expected:
+            raise ArtifactError(
+                f"{folder / name} is damaged: its SHA-256 is not the one in {METADATA}. Copy or export it again."
+            )
+    unknown = sorted(found - metadata.files.keys())
+    if unknown:
+        raise ArtifactError(f"{folder / unknown[0]} is not listed in {METADATA}. Remove it, or export the model again.")
+
+
+def _file_names(folder: Path) -> Iterator[str]:
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != METADATA:
+            yield name
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,33 @@
+"""What a service or a training command asks of whatever runs the SavedModel."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.artifact import Outputs
+
+
+class Engine(Protocol):
+    """A loaded model. Safe to call from several threads.
+
+    Attributes:
+        name: "openvino" or "tensorflow".
+        precision: Of the arithmetic: "f32".
+        description: For people: the engine's version and how it runs.
+    """
+
+    name: str
+    precision: str
+    description: str
+
+    def infer(self, images: NDArray[np.float32]) -> Outputs:
+        """Run the network.
+
+        Args:
+            images: float32 (N, 224, 224, 3) in 0..1.
+
+        Raises:
+            InferenceFailed: The engine raised.
+        """
+        ...

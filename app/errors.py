@@ -1,0 +1,211 @@
+"""Every error that the product reports to people, in one tree.
+
+    CxrError
+    ├── UploadError                    what a caller sent; the message is theirs to read
+    │   ├── RequestError               the request itself is malformed
+    │   │   ├── EmptyBody
+    │   │   ├── MissingFile
+    │   │   ├── TooManyFiles
+    │   │   └── MalformedMultipart
+    │   ├── TooLarge                   refused before it is decoded
+    │   │   ├── BodyTooLarge
+    │   │   └── TooManyPixels
+    │   ├── UnsupportedType            not a format we read
+    │   │   ├── UnsupportedFormat
+    │   │   └── UnsupportedTransferSyntax
+    │   └── UnusableImage              a format we read, but not an image we can use
+    │       ├── CorruptImage
+    │       ├── MultipleFrames
+    │       ├── NoPixelData
+    │       ├── UnsupportedPixels
+    │       └── UnsupportedModality
+    ├── Unavailable                    the service cannot answer now; try again
+    │   ├── NotReady
+    │   └── Overloaded
+    ├── ArtifactError                  an exported model folder is missing, damaged or incompatible
+    ├── EngineError                    the engine that runs the model
+    │   ├── EngineUnavailable          not installed, or no such engine
+    │   └── InferenceFailed            an engine call raised
+    └── TrainingError                  a training command cannot go on (data, weights, run folder)
+
+Each class has a stable ``code``. Which HTTP status belongs to it is known to ``app.api.problems`` alone.
+Messages say what was received and what is accepted; they never hold a file name, a path that a
+caller chose, or a value from a DICOM header that could name a person.
+"""
+
+from typing import ClassVar
+
+
+class CxrError(Exception):
+    """Report a condition that a person can act on.
+
+    Attributes:
+        code: Stable snake_case identifier; part of the public interface.
+    """
+
+    code: ClassVar[str] = "error"
+
+
+class UploadError(CxrError):
+    """An upload that cannot be answered because of what it is."""
+
+    code = "upload_error"
+
+
+class RequestError(UploadError):
+    """A request that is not of the form that the endpoint takes."""
+
+    code = "malformed_request"
+
+
+class EmptyBody(RequestError):
+    """A request, or its file field, without a single byte of image."""
+
+    code = "empty_body"
+
+
+class MissingFile(RequestError):
+    """A multipart form without the field ``file``."""
+
+    code = "missing_file"
+
+
+class TooManyFiles(RequestError):
+    """A multipart form with more than one file."""
+
+    code = "too_many_files"
+
+
+class MalformedMultipart(RequestError):
+    """A body that is declared multipart and cannot be parsed as such."""
+
+    code = "malformed_multipart"
+
+
+class TooLarge(UploadError):
+    """An upload over a limit."""
+
+    code = "too_large"
+
+
+class BodyTooLarge(TooLarge):
+    """More bytes than the limit, as sent or after DICOM's deflate is undone."""
+
+    code = "body_too_large"
+
+
+class TooManyPixels(TooLarge):
+    """A declared width times height over the limit; nothing was decoded."""
+
+    code = "too_many_pixels"
+
+
+class UnsupportedType(UploadError):
+    """Content of a type that the service does not read."""
+
+    code = "unsupported_type"
+
+
+class UnsupportedFormat(UnsupportedType):
+    """Content that is not PNG, JPEG, WebP, TIFF, BMP or DICOM."""
+
+    code = "unsupported_format"
+
+
+class UnsupportedTransferSyntax(UnsupportedType):
+    """A DICOM file whose pixel data are stored in a way that no decoder here reads."""
+
+    code = "unsupported_transfer_syntax"
+
+
+class UnusableImage(UploadError):
+    """A readable format that holds no image the model can use."""
+
+    code = "unusable_image"
+
+
+class CorruptImage(UnusableImage):
+    """A damaged or truncated image."""
+
+    code = "corrupt_image"
+
+
+class MultipleFrames(UnusableImage):
+    """An animation, a multi-page TIFF or a multi-frame DICOM."""
+
+    code = "multiple_frames"
+
+
+class NoPixelData(UnusableImage):
+    """A DICOM object without an image in it."""
+
+    code = "no_pixel_data"
+
+
+class UnsupportedPixels(UnusableImage):
+    """A kind of sample (depth, colour space) that cannot be read without losing grey levels."""
+
+    code = "unsupported_pixels"
+
+
+class UnsupportedModality(UnusableImage):
+    """A DICOM object that says it is not a projection radiograph."""
+
+    code = "unsupported_modality"
+
+
+class Unavailable(CxrError):
+    """The service cannot answer at the moment.
+
+    Attributes:
+        retry_after_s: Seconds after which another try makes sense.
+    """
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: int = 1) -> None:
+        """Set the message, and the seconds that a caller should wait."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NotReady(Unavailable):
+    """The model is still being loaded, verified and warmed up."""
+
+    code = "not_ready"
+
+
+class Overloaded(Unavailable):
+    """As many requests are in progress as the service admits."""
+
+    code = "overloaded"
+
+
+class ArtifactError(CxrError):
+    """A model folder that is missing, damaged or made for another version of this software."""
+
+    code = "artifact_error"
+
+
+class EngineError(CxrError):
+    """The inference engine failed."""
+
+    code = "engine_error"
+
+
+class EngineUnavailable(EngineError):
+    """The chosen engine does not exist or is not installed."""
+
+    code = "engine_unavailable"
+
+
+class InferenceFailed(EngineError):
+    """The engine raised while it computed an answer: a fault of ours, not of the upload."""
+
+    code = "inference_failed"
+
+
+class TrainingError(CxrError):
+    """A training command cannot go on; the message says which input is at fault and what would be accepted."""
+
+    code = "training_error"

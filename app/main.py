@@ -1,0 +1,66 @@
+"""Put the service together."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
+
+from app.api import problems
+from app.api.context import RequestContext
+from app.api.routes import router
+from app.artifact import Artifact
+from app.errors import CxrError
+from app.metrics import Metrics
+from app.service import Service
+from app.settings import Settings
+
+_DESCRIPTION = """\
+Answers the probabilities of COVID-19 and non-COVID for a chest X-ray.
+
+**Decision support for research, never a diagnosis.** What the model was trained on, what it reaches there
+and what it cannot do: `GET /model`.
+"""
+
+
+def create_app(
+    settings: Settings, artifact: Artifact, *, on_ready: Callable[[], None], on_failure: Callable[[CxrError], None]
+) -> FastAPI:
+    """Build the application for a verified artifact.
+
+    Args:
+        settings: Of the service.
+        artifact: The model to serve; its engine is loaded once the application has started.
+        on_ready: Called when the model is ready.
+        on_failure: Called with the reason when the model cannot be served: the process should end.
+    """
+    service = Service(settings, artifact, Metrics())
+
+    async def load() -> None:
+        try:
+            await service.load()
+        except CxrError as error:
+            on_failure(error)
+        else:
+            on_ready()
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        loading = asyncio.create_task(load())
+        yield
+        await loading
+        service.close()
+
+    app = FastAPIOffline(
+        title="Chest X-ray COVID-19 classifier",
+        description=_DESCRIPTION,
+        version=f"{artifact.metadata.name}/{artifact.metadata.version}",
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    app.include_router(router)
+    problems.install(app)
+    app.add_middleware(RequestContext, metrics=service.metrics)
+    return app

@@ -1,0 +1,35 @@
+"""The heatmap laid over the image, for ``POST /explain``."""
+
+import io
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+LONGEST_SIDE: Final = 1024
+"""Larger images are reduced to this: the heatmap has some 7 x 7 cells, more pixels show no more."""
+
+_OPACITY: Final = 0.6
+
+
+def overlay_png(grey: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> bytes:
+    """Draw a heatmap over a grey image, from transparent through red to yellow.
+
+    Args:
+        grey: Grey levels, uint8 (H, W).
+        heatmap: float32 (h, w) in 0..1.
+
+    Returns:
+        A PNG, RGB, with the image's aspect ratio and a longest side of at most 1024 pixels.
+    """
+    image = Image.fromarray(grey)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    heat = Image.fromarray(np.rint(np.clip(heatmap, 0, 1) * 255).astype(np.uint8))
+    heat = heat.resize(image.size, Image.Resampling.BICUBIC)
+    colours = ImageOps.colorize(heat, black="black", mid="red", white="yellow")
+    opacity = heat.point(lambda level: level * _OPACITY)
+    combined = Image.composite(colours, image.convert("RGB"), opacity)
+    with io.BytesIO() as file:
+        combined.save(file, "PNG")
+        return file.getvalue()

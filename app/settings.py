@@ -1,0 +1,50 @@
+"""All settings of the service: environment variables with the prefix ``CXR_``, read once at start."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.engines import EngineName
+from app.imaging import RADIOGRAPH_MODALITIES
+
+SHIPPED_MODEL: Final = Path(__file__).parents[1] / "models" / "nasnetmobile"
+
+
+class Settings(BaseSettings):
+    """What an operator can decide. Unknown variables are ignored, wrong values refused at start."""
+
+    model_config = SettingsConfigDict(env_prefix="CXR_", frozen=True, env_ignore_empty=True)
+
+    model: Path = Field(
+        SHIPPED_MODEL,
+        description="Model folder: `models/<name>/<version>`, or `models/<name>` for its highest version.",
+    )
+    engine: EngineName = Field(
+        "openvino", description="What runs the model: `openvino`, or `tensorflow` where it is installed."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest request body in bytes.")
+    max_pixels: int = Field(40_000_000, ge=1, description="Most pixels an image may declare.")
+    modalities: Annotated[tuple[str, ...], NoDecode] = Field(
+        RADIOGRAPH_MODALITIES, description="DICOM modalities to accept, separated by commas."
+    )
+    max_concurrent_requests: int = Field(
+        16,
+        ge=1,
+        description="Uploads in progress at a time; more are answered 503. Each may hold `CXR_MAX_UPLOAD_BYTES`.",
+    )
+    cache_dir: Path | None = Field(
+        None, description="Folder for compiled models, which makes the next start faster. Unset: none is kept."
+    )
+    threads: int = Field(0, ge=0, description="Threads for one inference; 0 lets the engine choose.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe log lines to write."
+    )
+
+    @field_validator("modalities", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

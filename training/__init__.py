@@ -1,0 +1,1 @@
+"""Train, compare and export the classifier. Research use only, never a diagnosis."""

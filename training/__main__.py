@@ -1,0 +1,94 @@
+"""Command line: ``python -m training fit`` and ``python -m training export``.
+
+Results go to files and standard output, progress to standard error. Exit codes: 0 done, 1 the command
+could not go on (the reason is on standard error), 2 wrong usage.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+
+from app.errors import CxrError
+from training.config import read_recipe
+
+RECIPES: Final = Path(__file__).parent / "recipes"
+
+app = typer.Typer(no_args_is_help=True, help="Train and export the chest X-ray classifier. Research use only.")
+_stderr = Console(stderr=True)
+
+DataFolder = Annotated[Path, typer.Option("--data", help="Folder with 0/ and 1/, or non-COVID/ and COVID-19/.")]
+
+
+@app.command()
+def fit(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Run folder; an unfinished run of the same recipe in it is resumed.")],
+    recipe: Annotated[str, typer.Option(help="A TOML file, or the name of one that ships: study, shipped.")] = "study",
+    backbone: Annotated[str | None, typer.Option(help="VGG16, ResNet50, NASNetLarge or NASNetMobile.")] = None,
+    weights: Annotated[str | None, typer.Option(help="'imagenet', 'random', or a Keras weights file.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of split, weights, order and augmentation.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Images a step.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most, in every stage.")] = None,
+) -> None:
+    """Train one backbone.
+
+    Example: python -m training fit --data covid-xray-dataset --backbone NASNetLarge --out runs/nasnetlarge
+    """
+    with _errors_for_people():
+        config = read_recipe(_recipe_path(recipe), backbone=backbone, weights=weights, seed=seed, batch_size=batch_size)
+        if epochs:
+            stages = tuple(stage.model_copy(update={"epochs": epochs}) for stage in config.stages)
+            config = config.model_copy(update={"stages": stages})
+        from training.fit import fit as run_fit
+        from training.manifest import read_manifest
+
+        manifest = read_manifest(data)
+        if not manifest.grouped:
+            _stderr.print("No groups are known (metadata.csv): images of one patient may be in two parts of the split.")
+        run_fit(manifest, config, out)
+        typer.echo(out / "best.weights.h5")
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder that 'fit' has finished.")],
+    data: DataFolder,
+    models: Annotated[Path, typer.Option(help="Where models/<name>/<version> is made.")] = Path("models"),
+    name: Annotated[str | None, typer.Option(help="Of the model; by default the backbone's in lower case.")] = None,
+) -> None:
+    """Export a finished run as a SavedModel that the service loads, and measure it on the test part.
+
+    Example: python -m training export runs/nasnetlarge --data covid-xray-dataset
+    """
+    with _errors_for_people():
+        from training.export import export as run_export
+        from training.manifest import read_manifest
+
+        artifact = run_export(run, read_manifest(data), models, name)
+        typer.echo(artifact.path)
+        for metric, measured in artifact.metadata.metrics["test"]["metrics"].items():
+            typer.echo(f"{metric} {measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})")
+
+
+def _recipe_path(recipe: str) -> Path:
+    shipped = RECIPES / f"{recipe}.toml"
+    return shipped if shipped.exists() else Path(recipe)
+
+
+@contextmanager
+def _errors_for_people() -> Iterator[None]:
+    try:
+        yield
+    except CxrError as error:
+        _stderr.print(f"error: {error}", style="red", markup=False, highlight=False)
+        raise typer.Exit(1) from error
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    app()

@@ -1,0 +1,69 @@
+"""Random changes of a training image that keep its anatomy plausible.
+
+Deterministic in (seed, epoch, image), so that a run can be resumed and repeated whatever the order
+in which workers ask for images.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.config import Augmentation
+
+
+def augment(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change one square at random.
+
+    Args:
+        square: Grey levels 0..255, uint8, shape (S, S).
+        settings: How far each change may go.
+        rng: Drawn from in a fixed order.
+
+    Returns:
+        Grey levels 0..255, uint8, shape (S, S).
+    """
+    moved = _move(square, settings, rng)
+    toned = _change_tones(moved, settings, rng)
+    return _erase(toned, settings, rng)
+
+
+def _move(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Rotate, zoom, stretch, shift and mirror about the centre; what comes from outside is black."""
+    angle = np.deg2rad(rng.uniform(-1, 1) * settings.rotation_degrees)
+    zoom = np.exp(rng.uniform(-1, 1) * np.log1p(settings.zoom))
+    stretch = np.exp(rng.uniform(-1, 1) * np.log1p(settings.stretch))
+    size = square.shape[0]
+    shift = rng.uniform(-1, 1, 2) * settings.shift * size
+    mirror = -1.0 if rng.random() < settings.mirror_probability else 1.0
+    # PIL asks for the map from output to input coordinates.
+    cos, sin = np.cos(angle), np.sin(angle)
+    matrix = np.array([[mirror * cos * stretch, -sin * stretch], [mirror * sin / stretch, cos / stretch]]) / zoom
+    centre = np.array([size / 2, size / 2])
+    offset = centre + shift - matrix @ centre
+    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
+    image = Image.fromarray(square)
+    return np.asarray(image.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR))
+
+
+def _change_tones(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change gamma, contrast about the mean, and brightness, through a table of the 256 levels."""
+    gamma = np.exp(rng.uniform(-1, 1) * np.log1p(settings.gamma))
+    contrast = 1 + rng.uniform(-1, 1) * settings.contrast
+    brightness = rng.uniform(-1, 1) * settings.brightness
+    levels = np.linspace(0, 1, 256) ** gamma
+    mean = levels[square].mean()
+    table = (levels - mean) * contrast + mean + brightness
+    toned: NDArray[np.uint8] = np.rint(np.clip(table, 0, 1) * 255).astype(np.uint8)[square]
+    return toned
+
+
+def _erase(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Cover rectangles with a random grey, so that no single mark decides. Source: arXiv:1708.04896."""
+    size = square.shape[0]
+    for _ in range(settings.erasures):
+        height, width = (rng.uniform(0.05, settings.erasure_side, 2) * size).astype(int)
+        top, left = int(rng.uniform(0, size - height)), int(rng.uniform(0, size - width))
+        level = rng.integers(0, 256)
+        if rng.random() < settings.erasure_probability:
+            square[top : top + height, left : left + width] = level
+    return square

@@ -1,0 +1,125 @@
+"""The registry of backbones, and the one head under which they are compared."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import keras
+
+from app.errors import TrainingError
+from app.imaging import IMAGE_SIZE
+from training.config import BackboneName, FitConfig, Head
+from training.manifest import LABELS
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A convolutional network without its top.
+
+    Attributes:
+        application: The Keras function that builds it.
+        scaling: "tf" (-1..1) or "caffe" (BGR, ImageNet mean subtracted, 0..255): what its ImageNet weights want.
+        imagenet_file: Name of the weights file that Keras downloads.
+    """
+
+    application: Callable[..., keras.Model]
+    scaling: str
+    imagenet_file: str
+
+
+BACKBONES: Final[dict[BackboneName, Backbone]] = {
+    "VGG16": Backbone(keras.applications.VGG16, "caffe", "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+    "ResNet50": Backbone(keras.applications.ResNet50, "caffe", "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"),
+    "NASNetLarge": Backbone(keras.applications.NASNetLarge, "tf", "nasnet_large_no_top.h5"),
+    "NASNetMobile": Backbone(keras.applications.NASNetMobile, "tf", "nasnet_mobile_no_top.h5"),
+}
+
+# Means of the ImageNet training set in RGB. Source: keras.applications.imagenet_utils, mode "caffe".
+_IMAGENET_MEAN_RGB: Final = (123.68, 116.779, 103.939)
+
+
+def build_model(config: FitConfig, image_size: int = IMAGE_SIZE, *, weights: str | None = None) -> keras.Model:
+    """Build a backbone under the head: image 0..1 in, class probabilities out.
+
+    Args:
+        config: Which backbone, its weights, and the head.
+        image_size: Side of the input in pixels.
+        weights: Overrides ``config.weights``.
+
+    Returns:
+        A model from float32 (N, S, S, 3) in 0..1 to float32 (N, 2) in the order of ``LABELS``, with the
+        layers "scaling", "backbone", "features" (global average pooling) and the head's after them.
+
+    Raises:
+        TrainingError: The weights cannot be had or do not fit.
+    """
+    backbone = _build_backbone(config, image_size, config.weights if weights is None else weights)
+    image = keras.Input((image_size, image_size, 3), name="image")
+    scaled = _scaling(BACKBONES[config.backbone].scaling)(image)
+    features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(scaled))
+    return keras.Model(image, _head(features, config.head), name=config.backbone.lower())
+
+
+def _build_backbone(config: FitConfig, image_size: int, weights: str) -> keras.Model:
+    entry = BACKBONES[config.backbone]
+    arguments: dict[str, Any] = {"include_top": False, "input_shape": (image_size, image_size, 3), "name": "backbone"}
+    if weights == "imagenet":
+        backbone = _with_imagenet_weights(entry, arguments)
+    else:
+        backbone = entry.application(weights=None, **arguments)
+        if weights != "random":
+            _load_weights(backbone, Path(weights))
+    for layer in backbone.layers:
+        if config.batch_norm_momentum and isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = config.batch_norm_momentum
+    return backbone
+
+
+def _with_imagenet_weights(entry: Backbone, arguments: dict[str, Any]) -> keras.Model:
+    try:
+        return entry.application(weights="imagenet", **arguments)
+    except Exception as error:  # Keras raises a bare Exception when a download fails.
+        if "URL fetch failure" not in str(error):
+            raise
+        folder = (
+            Path(keras.config.keras_home()) / "models"
+            if hasattr(keras.config, "keras_home")
+            else Path.home() / ".keras/models"
+        )
+        raise TrainingError(
+            f"The ImageNet weights could not be downloaded ({error}). On a machine with a network, fetch "
+            f"{entry.imagenet_file} from that address and put it into {folder}, or pass --weights FILE; "
+            "--weights random trains from scratch."
+        ) from error
+
+
+def _load_weights(backbone: keras.Model, path: Path) -> None:
+    if not path.is_file():
+        raise TrainingError(
+            f"There is no weights file {path}. Give 'imagenet', 'random' or a .h5 file for {backbone.name}."
+        )
+    try:
+        backbone.load_weights(path)
+    except (ValueError, OSError, KeyError) as error:
+        raise TrainingError(f"{path} does not fit the backbone: {error}") from error
+
+
+def _scaling(kind: str) -> keras.Layer:
+    if kind == "tf":
+        return keras.layers.Rescaling(2.0, -1.0, name="scaling")
+    image = keras.Input((None, None, 3))
+    centred = keras.layers.Rescaling(255.0, [-mean for mean in _IMAGENET_MEAN_RGB])(image)
+    return keras.Model(image, keras.ops.flip(centred, axis=-1), name="scaling")  # RGB to BGR
+
+
+def _head(features: Any, head: Head) -> Any:
+    layers = keras.layers
+    x = layers.BatchNormalization(name="head_bn_1")(features)
+    penalty = keras.regularizers.L1L2(head.l1, head.l2)
+    x = layers.Dense(head.units[0], activation="relu", kernel_regularizer=penalty, name="head_dense_1")(x)
+    x = layers.BatchNormalization(name="head_bn_2")(x)
+    x = layers.Dropout(head.dropout, name="head_dropout")(x)
+    x = layers.Dense(head.units[1], activation="relu", name="head_dense_2")(x)
+    x = layers.BatchNormalization(name="head_bn_3")(x)
+    return layers.Dense(len(LABELS), activation="softmax", dtype="float32", name="probabilities")(x)

@@ -1,0 +1,151 @@
+"""The model card, generated from the measurements so that it cannot drift from them."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from app.artifact import Metadata
+from training.config import FitConfig
+from training.manifest import LABELS, Manifest, Record
+from training.splits import Split
+
+
+def model_card(metadata: Metadata, config: FitConfig, manifest: Manifest, parts: Split) -> str:
+    """Write the card of an artifact, Markdown.
+
+    Args:
+        metadata: With metrics and threshold.
+        config: Of the run.
+        manifest: The data it was trained on.
+        parts: Its split.
+    """
+    sections = [
+        f"# Model card: {metadata.name} version {metadata.version}",
+        f"**{metadata.note}**",
+        _INTENDED_USE,
+        "## Model",
+        _model(metadata, config),
+        "## Data",
+        _data(manifest, parts),
+        "## Results",
+        _results(metadata),
+        "## Limits",
+        _limits(manifest),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_INTENDED_USE = """## Intended use
+
+Research and teaching on frontal chest radiographs of adults. Not for screening, triage or diagnosis of
+anybody. A probability given here is not the probability that a patient has COVID-19."""
+
+
+def _model(metadata: Metadata, config: FitConfig) -> str:
+    stages = [
+        f"{stage.epochs} epochs at {stage.image_size} pixels ({stage.optimizer}, learning rate "
+        f"{stage.peak_learning_rate:g} to {stage.final_learning_rate:g}, "
+        f"{'all layers' if stage.train_backbone else 'head only'})"
+        for stage in config.stages
+    ]
+    changes = {name: value for name, value in config.augmentation.model_dump().items() if value}
+    return "\n".join(
+        [
+            f"- Backbone {config.backbone}, initial weights: {config.weights}; "
+            f"head {config.head.units[0]}/{config.head.units[1]} fully connected; "
+            f"{metadata.parameter_count:,} parameters.",
+            "- Input: 224x224 grey, 0..1, aspect ratio not kept "
+            f"(preprocessing version {metadata.preprocessing_version}).",
+            f"- Training: {'; then '.join(stages)}; batches of {config.batch_size}; seed {config.seed}; "
+            f"label smoothing {config.label_smoothing:g}; mixup {config.mixup_alpha:g}; "
+            f"moving average of weights {config.average_decay:g}.",
+            f"- Augmentation: {', '.join(f'{k} {v:g}' for k, v in changes.items()) or 'none'}.",
+            f"- The epoch was chosen by {config.monitor} and no other split than validation.",
+            f"- Temperature {metadata.temperature:.3f}, threshold {metadata.threshold:.3f}: {metadata.threshold_rule}.",
+        ]
+    )
+
+
+def _data(manifest: Manifest, parts: Split) -> str:
+    rows = [
+        [name, *(str(_count(records, label)) for label in range(len(LABELS))), str(len({r.group for r in records}))]
+        for name, records in parts.parts().items()
+    ]
+    sources = Counter((r.source or "unknown", r.label) for r in manifest.records)
+    source_rows = [
+        [source, *(str(sources[source, label]) for label in range(len(LABELS)))]
+        for source in sorted({source for source, _ in sources})
+    ]
+    licences = Counter(r.licence or "not stated" for r in manifest.records)
+    how = (
+        "by group: no group is in two parts"
+        if manifest.grouped
+        else "by image: patients are unknown and may be in two parts"
+    )
+    return "\n\n".join(
+        [
+            f"{len(manifest.records):,} images, split 64:16:20 {how} (digest `{manifest.digest[:16]}`).",
+            _table(["part", *LABELS, "groups"], rows),
+            _table(["source", *LABELS], source_rows),
+            "Licences, by image: "
+            + "; ".join(f"{licence} ({count})" for licence, count in licences.most_common())
+            + ". Part of the images is non-commercial or without a stated licence: research use only.",
+        ]
+    )
+
+
+def _results(metadata: Metadata) -> str:
+    splits = {name: metadata.metrics[name] for name in ("validation", "test")}
+    names = list(splits["test"]["metrics"])
+    rows = [
+        [name.replace("_", " "), *(_interval(part["metrics"].get(name)) for part in splits.values())] for name in names
+    ]
+    source_rows = [
+        [
+            source,
+            *(str(count) for count in measured["images"].values()),
+            *(_interval(measured["metrics"].get(metric)) for metric in ("sensitivity", "specificity", "roc_auc")),
+        ]
+        for source, measured in splits["test"]["sources"].items()
+    ]
+    rules = metadata.metrics["trivial_rules"]
+    rule_rows = [[name.replace("_", " "), f"{r['accuracy']:.3f}", f"{r['roc_auc']:.3f}"] for name, r in rules.items()]
+    return "\n\n".join(
+        [
+            "Measured with the exported model in OpenVINO, float32. Intervals: 95 %, bootstrap by group. "
+            "The epoch, the temperature and the threshold were chosen on validation; the test part was evaluated "
+            "once, at export.",
+            _table(["metric", *splits], rows),
+            "Test part by source (not estimable where a source holds a single class):",
+            _table(["source", *LABELS, "sensitivity", "specificity", "ROC AUC"], source_rows),
+            "What a rule on one trivial property reaches on the same test part, its threshold chosen on validation:",
+            _table(["rule", "accuracy", "ROC AUC"], rule_rows),
+        ]
+    )
+
+
+def _limits(manifest: Manifest) -> str:
+    sources_of = [{r.source for r in manifest.records if r.label == label} for label in range(len(LABELS))]
+    shared = sorted(sources_of[0] & sources_of[1])
+    lines = [
+        "- The figures hold for this data set alone. They say nothing about another hospital, device or population.",
+        "- A model can reach such figures by telling apart where images come from (shape, borders, burned-in marks, "
+        "exposure) and not the disease: compare the trivial rules and the AUC within a source that holds both classes.",
+        f"- Sources that hold both classes: {', '.join(shared) or 'none'}.",
+        "- Anything that is not a frontal chest radiograph of an adult gets an answer too, without meaning.",
+        "- Labels come from the sources and are not certain.",
+    ]
+    return "\n".join(lines)
+
+
+def _count(records: Sequence[Record], label: int) -> int:
+    return sum(record.label == label for record in records)
+
+
+def _interval(metric: dict[str, Any] | None) -> str:
+    return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})" if metric else "not estimable"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

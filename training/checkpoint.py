@@ -1,0 +1,138 @@
+"""Resume a run from its last finished epoch, and average its weights."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+Weights = list[NDArray[np.float32]]
+
+
+class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keep an exponential moving average of all weights and validate with it.
+
+    Batch normalisation's moving statistics are averaged like the rest, which Keras' own average leaves
+    out. From the validation of an epoch until the next one begins the model holds the average, so that
+    callbacks that save the model at the end of an epoch save the average; ``raw`` then has the weights
+    that training goes on with.
+
+    Source: the average of weights along the path of SGD, arXiv:1803.05407; decay by step with a ramp as
+    in TensorFlow's ``ExponentialMovingAverage(num_updates)``.
+    """
+
+    def __init__(self, decay: float) -> None:
+        """Set the decay a step, 0..1."""
+        super().__init__()
+        self.decay = decay
+        self.steps = 0
+        self.average: Weights = []
+        self.raw: Weights | None = None
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Start from the model's weights unless an average was restored."""
+        if not self.average:
+            self.average = [np.array(w) for w in self.model.get_weights()]
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Move the average towards the weights."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for mean, weight in zip(self.average, self.model.get_weights(), strict=True):
+            mean += (1 - decay) * (weight - mean)
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Put the average into the model."""
+        if self.raw is None:
+            self.raw = self.model.get_weights()
+            self.model.set_weights(self.average)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Go on training with the weights that were set aside."""
+        if self.raw is not None:
+            self.model.set_weights(self.raw)
+            self.raw = None
+
+
+class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
+    """Write all that the next epoch depends on, atomically, at the end of each; restore it on demand.
+
+    Restored are the weights, the optimizer, the average, the stopping rule's counters, the best value
+    so far and the history. Order and augmentation of an epoch follow from its number alone.
+    Must stand after the callbacks whose state it keeps.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        stage: int,
+        stopping: keras.callbacks.EarlyStopping,
+        best: keras.callbacks.ModelCheckpoint,
+        average: WeightAverage | None,
+    ) -> None:
+        """Keep the state of stage number ``stage`` (from 0) in the file ``path``."""
+        super().__init__()
+        self.path, self.stage = path, stage
+        self.stopping, self.best, self.average = stopping, best, average
+        self.history: list[dict[str, float]] = []
+        self._restored: dict[str, Any] = {}
+
+    def restore(self, model: keras.Model) -> int:
+        """Load the state into a compiled model.
+
+        Returns:
+            The epoch to go on with: 0 where this stage has not finished an epoch.
+        """
+        if not self.path.exists():
+            return 0
+        with np.load(self.path) as arrays:
+            meta = json.loads(str(arrays["meta"]))
+            if meta["stage"] != self.stage:
+                return 0
+            model.set_weights(_unpack(arrays, "model"))
+            model.optimizer.build(model.trainable_variables)
+            for variable, value in zip(model.optimizer.variables, _unpack(arrays, "optimizer"), strict=True):
+                variable.assign(value)
+            if self.average:
+                self.average.average, self.average.steps = _unpack(arrays, "average"), meta["average_steps"]
+        self.history, self._restored = meta["history"], meta
+        return len(self.history)
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Give the other callbacks their counters back, which their own start has reset."""
+        if self._restored:
+            for name, value in self._restored["stopping"].items():
+                setattr(self.stopping, name, value)
+            self.best.best = self._restored["best"]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the state: to a file beside, then in one step under its name."""
+        self.history.append({name: float(value) for name, value in (logs or {}).items()})
+        set_aside = self.average.raw if self.average else None
+        arrays = _pack("model", set_aside if set_aside is not None else self.model.get_weights())
+        arrays |= _pack("optimizer", [np.asarray(v) for v in self.model.optimizer.variables])
+        arrays |= _pack("average", self.average.average if self.average else [])
+        meta = {
+            "stage": self.stage,
+            "history": self.history,
+            "average_steps": self.average.steps if self.average else 0,
+            "stopping": {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch")},
+            "best": float(self.best.best),
+        }
+        partial = self.path.with_suffix(".partial")
+        with partial.open("wb") as file:
+            np.savez(file, meta=json.dumps(meta), **arrays)  # type: ignore[arg-type]
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path)
+
+
+def _pack(name: str, weights: Weights) -> dict[str, NDArray[np.float32]]:
+    return {f"{name}/{index:05d}": weight for index, weight in enumerate(weights)}
+
+
+def _unpack(arrays: Any, name: str) -> Weights:
+    return [arrays[key] for key in sorted(arrays.files) if key.startswith(f"{name}/")]

@@ -1,0 +1,105 @@
+"""Everything that decides a training run, as frozen values.
+
+A run folder keeps its configuration as ``config.json``; equal configuration, data and code give an
+equal run on one machine.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.errors import TrainingError
+
+BackboneName = Literal["VGG16", "ResNet50", "NASNetLarge", "NASNetMobile"]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Augmentation(_Frozen):
+    """How far a training image may be changed at random. All zero: not at all."""
+
+    mirror_probability: Probability = Field(0.0, description="Of a left-right flip.")
+    rotation_degrees: float = Field(0.0, ge=0, description="Largest rotation either way.")
+    shift: float = Field(0.0, ge=0, description="Largest shift as a fraction of the side.")
+    zoom: float = Field(0.0, ge=0, description="Largest zoom in or out: 0.1 is a factor of 1.1.")
+    stretch: float = Field(0.0, ge=0, description="Largest change of the aspect ratio either way.")
+    gamma: float = Field(0.0, ge=0, description="Largest gamma either way: 0.2 is an exponent of 1.2.")
+    contrast: float = Field(0.0, ge=0, le=1, description="Largest change of contrast about the mean.")
+    brightness: float = Field(0.0, ge=0, le=1, description="Largest change of brightness, of the full range.")
+    erasures: int = Field(0, ge=0, description="Rectangles that may be covered.")
+    erasure_probability: Probability = Field(0.5, description="Of each rectangle.")
+    erasure_side: float = Field(0.25, gt=0.05, le=1, description="Largest side as a fraction of the image's.")
+
+
+class Head(_Frozen):
+    """The fully connected head. Source of the values: the original study's notebooks."""
+
+    units: tuple[int, int] = Field((512, 256), description="Widths of the two hidden layers.")
+    dropout: Probability = Field(0.2, description="Before the second hidden layer.")
+    l1: float = Field(1e-5, ge=0, description="L1 penalty on the first layer's weights.")
+    l2: float = Field(1e-4, ge=0, description="L2 penalty on the first layer's weights.")
+
+
+class Stage(_Frozen):
+    """One call of ``fit``: what is trained, at which size, for how long."""
+
+    epochs: int = Field(50, ge=1, description="At most.")
+    image_size: int = Field(224, ge=32, description="Side of the training images in pixels.")
+    train_backbone: bool = Field(False, description="False: only the head learns.")
+    optimizer: Literal["adam", "adamw"] = "adam"
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's, not on biases and normalisation.")
+    peak_learning_rate: float = Field(1e-3, gt=0, description="After the warm-up. Source of 1e-3: original study.")
+    final_learning_rate: float = Field(1e-6, ge=0, description="Of the last epoch. Source: original study.")
+    warmup_epochs: int = Field(0, ge=0, description="Epochs that climb to the peak.")
+    patience: int = Field(15, ge=1, description="EarlyStopping on ``FitConfig.monitor``. Source: original study.")
+
+
+class FitConfig(_Frozen):
+    """One backbone's training run."""
+
+    backbone: BackboneName = "NASNetLarge"
+    weights: str = Field("imagenet", description="'imagenet', 'random', or a path to a Keras weights file.")
+    seed: int = Field(7, description="Of split, initial weights, order and augmentation. Source: original study.")
+    batch_size: int = Field(32, ge=2)
+    label_smoothing: float = Field(0.2, ge=0, lt=1, description="Source of 0.2: original study.")
+    mixup_alpha: float = Field(0.0, ge=0, description="Beta parameter of mixup (arXiv:1710.09412); 0: off.")
+    batch_norm_momentum: float | None = Field(
+        None, gt=0, lt=1, description="Of the backbone's moving statistics; None: as Keras builds it."
+    )
+    average_decay: float = Field(0.0, ge=0, lt=1, description="Of the weights' moving average a step; 0: no average.")
+    monitor: Literal["val_accuracy", "val_loss"] = Field("val_accuracy", description="Chooses epochs.")
+    head: Head = Head()
+    augmentation: Augmentation = Augmentation()
+    stages: tuple[Stage, ...] = (Stage(),)
+
+
+def read_recipe(path: Path, **overrides: object) -> FitConfig:
+    """Read a recipe, a TOML file with the fields of ``FitConfig``.
+
+    Args:
+        path: The file.
+        overrides: Fields that replace the file's; None leaves the file's value.
+
+    Raises:
+        TrainingError: The file is missing or not a recipe; names the field.
+    """
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TrainingError(f"The recipe {path} cannot be read: {error.strerror}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"The recipe {path} is not valid TOML: {error}.") from error
+    fields |= {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return FitConfig.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise TrainingError(
+            f"The recipe {path} is not valid: {field}: {first['msg']} (received {first['input']!r})."
+        ) from error

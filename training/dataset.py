@@ -1,0 +1,112 @@
+"""Manifest to network input: decode and preprocess once, keep uint8 squares, feed batches."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import TrainingError, UploadError
+from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, DecodeLimits, decode, to_network_input, to_square
+from training.augment import augment
+from training.config import FitConfig
+from training.manifest import LABELS, Record
+
+
+def load_squares(
+    root: Path, records: Sequence[Record], cache: Path | None = None, size: int = IMAGE_SIZE
+) -> NDArray[np.uint8]:
+    """Decode and preprocess images, or read the result of an earlier call.
+
+    Args:
+        root: The data folder.
+        records: Which images.
+        cache: Folder for the result, named by a digest of everything it depends on; None: no cache.
+        size: Side of the squares in pixels.
+
+    Returns:
+        Grey levels, uint8, shape (N, size, size), in the order of the records.
+
+    Raises:
+        TrainingError: An image cannot be read; the message names the file.
+    """
+    key = "\n".join([f"preprocessing {PREPROCESSING_VERSION}, size {size}", *(r.sha256 for r in records)])
+    path = cache / f"squares-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy" if cache else None
+    if path and path.exists():
+        return np.asarray(np.load(path))
+    with ThreadPoolExecutor() as pool:
+        squares = np.stack(list(pool.map(lambda r: _load_square(root, r, size), records)))
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(partial, squares)
+        partial.replace(path)
+    return squares
+
+
+def _load_square(root: Path, record: Record, size: int) -> NDArray[np.uint8]:
+    try:
+        grey = decode((root / record.path).read_bytes(), DecodeLimits(max_pixels=10**9))
+    except UploadError as error:
+        raise TrainingError(f"{root / record.path}: {error}") from error
+    return to_square(grey.pixels, size)
+
+
+def one_hot(records: Sequence[Record]) -> NDArray[np.float32]:
+    """Return labels as float32, shape (N, 2), in the order of ``LABELS``."""
+    return np.eye(len(LABELS), dtype=np.float32)[[record.label for record in records]]
+
+
+class XrayDataset(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches of network input and one-hot labels.
+
+    In training the order, the augmentation and mixup depend on the seed, the epoch and the position
+    alone, so that an epoch is the same whether or not training was interrupted before it.
+    """
+
+    def __init__(
+        self,
+        squares: NDArray[np.uint8],
+        labels: NDArray[np.float32],
+        config: FitConfig,
+        *,
+        training: bool,
+        epoch: int = 0,
+    ) -> None:
+        """Build from squares uint8 (N, S, S) and labels float32 (N, 2); ``epoch`` is the first to be served."""
+        super().__init__(workers=2 if training else 1, max_queue_size=8)
+        self._squares, self._labels, self._config = squares, labels, config
+        self._training, self._epoch = training, epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches, the last and smaller one included."""
+        return -(-len(self._squares) // self._config.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return images float32 (B, S, S, 3) in 0..1 and labels float32 (B, 2)."""
+        chosen = slice(index * self._config.batch_size, (index + 1) * self._config.batch_size)
+        if not self._training:
+            return to_network_input(self._squares[chosen]), self._labels[chosen]
+        order = self._rng(0, 0).permutation(len(self._squares))[chosen]
+        squares = [augment(self._squares[i], self._config.augmentation, self._rng(1, i)) for i in order]
+        return self._mixup(to_network_input(np.stack(squares)), self._labels[order], self._rng(2, index))
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch's order and augmentation."""
+        self._epoch += 1
+
+    def _rng(self, purpose: int, index: int) -> np.random.Generator:
+        return np.random.default_rng([self._config.seed, self._epoch, purpose, int(index)])
+
+    def _mixup(
+        self, images: NDArray[np.float32], labels: NDArray[np.float32], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if not self._config.mixup_alpha:
+            return images, labels
+        share = np.float32(rng.beta(self._config.mixup_alpha, self._config.mixup_alpha))
+        partner = rng.permutation(len(images))
+        return share * images + (1 - share) * images[partner], share * labels + (1 - share) * labels[partner]

@@ -1,0 +1,175 @@
+"""What a model's probabilities are worth: metrics with intervals by group, calibration, trivial rules."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from training.manifest import LABELS, POSITIVE, Record
+
+BOOTSTRAP_ROUNDS: Final = 1000
+CONFIDENCE: Final = 0.95
+CALIBRATION_BINS: Final = 10
+
+Labels = NDArray[np.int64]
+Probabilities = NDArray[np.floating[Any]]
+
+
+def fit_temperature(logits: NDArray[np.float32], labels: Labels) -> float:
+    """Find the temperature that minimises the negative log-likelihood.
+
+    Args:
+        logits: float32 (N, 2).
+        labels: (N,).
+
+    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599).
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
+        return float(-scaled[np.arange(len(labels)), labels].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def fit_threshold(labels: Labels, probabilities: Probabilities) -> float:
+    """Find the probability of COVID-19 that maximises sensitivity + specificity - 1 (Youden's J).
+
+    Placed half-way between the chosen probability and the next lower one, so that rounding does not
+    decide. Among equal maxima the one nearest to 0.5.
+    """
+    false_positive_rate, sensitivity, thresholds = roc_curve(labels, probabilities, drop_intermediate=False)
+    gain = sensitivity - false_positive_rate
+    best = thresholds[np.isclose(gain, gain.max())]
+    chosen = best[np.argmin(np.abs(best - 0.5))]
+    lower = probabilities[probabilities < chosen]
+    return float((chosen + (lower.max() if len(lower) else 0)) / 2) if np.isfinite(chosen) else 1.0
+
+
+def point_metrics(labels: Labels, probabilities: Probabilities, threshold: float) -> dict[str, float]:
+    """Compute metrics of the probability of COVID-19; NaN where a class is missing.
+
+    Returns:
+        accuracy, sensitivity, specificity, F1 of each class, ROC AUC, average precision, Brier score and
+        expected calibration error, all in 0..1.
+    """
+    predicted = (probabilities >= threshold).astype(int)
+    positive, negative = labels == POSITIVE, labels != POSITIVE
+    both = bool(positive.any() and negative.any())
+    return {
+        "accuracy": float((predicted == labels).mean()),
+        "sensitivity": float(predicted[positive].mean()) if positive.any() else np.nan,
+        "specificity": float(1 - predicted[negative].mean()) if negative.any() else np.nan,
+        **{f"f1_{name}": _f1(labels == label, predicted == label) for label, name in enumerate(LABELS)},
+        "roc_auc": float(roc_auc_score(labels, probabilities)) if both else np.nan,
+        "average_precision": float(average_precision_score(labels, probabilities)) if both else np.nan,
+        "brier": float(np.mean((probabilities - labels) ** 2)),
+        "expected_calibration_error": calibration_error(labels, probabilities),
+    }
+
+
+def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
+    """Compute the expected calibration error of P(COVID-19) over ten bins of equal width (arXiv:1706.04599, eq. 3)."""
+    bins = np.minimum((probabilities * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    weight = np.bincount(bins, minlength=CALIBRATION_BINS)
+    filled = weight > 0
+    gap = np.bincount(bins, probabilities, CALIBRATION_BINS) - np.bincount(bins, labels, CALIBRATION_BINS)
+    return float(np.abs(gap[filled]).sum() / len(labels))
+
+
+def with_intervals(
+    labels: Labels, probabilities: Probabilities, threshold: float, groups: Sequence[str], seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Compute the metrics with bootstrap intervals that resample whole groups.
+
+    Returns:
+        By metric: ``value``, ``low`` and ``high`` (the 95 % percentile interval); metrics that cannot be
+        estimated are left out.
+    """
+    point = point_metrics(labels, probabilities, threshold)
+    rng = np.random.default_rng(seed)
+    members = _members(groups)
+    rounds = []
+    for _ in range(BOOTSTRAP_ROUNDS):
+        chosen = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
+        rounds.append(list(point_metrics(labels[chosen], probabilities[chosen], threshold).values()))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.nanquantile(np.array(rounds), [tail, 1 - tail], axis=0)
+    return {
+        name: {"value": value, "low": float(low[i]), "high": float(high[i])}
+        for i, (name, value) in enumerate(point.items())
+        if not np.isnan(value)
+    }
+
+
+def describe(records: Sequence[Record], probabilities: Probabilities, threshold: float) -> dict[str, Any]:
+    """Measure a split as a whole and source by source.
+
+    Returns:
+        ``images`` and ``groups`` a class, ``metrics`` with intervals, and ``sources``: a source with both
+        classes has an ROC AUC, one with a single class only its sensitivity or specificity.
+    """
+    labels, groups = np.array([r.label for r in records]), [r.group for r in records]
+    by_source = {}
+    for source in sorted({r.source for r in records}):
+        here = np.array([r.source == source for r in records])
+        members = [group for group, inside in zip(groups, here, strict=True) if inside]
+        measured = with_intervals(labels[here], probabilities[here], threshold, members)
+        by_source[source or "unknown"] = {
+            "images": _count(labels[here]),
+            "metrics": {k: v for k, v in measured.items() if k in ("sensitivity", "specificity", "roc_auc")},
+        }
+    return {
+        "images": _count(labels),
+        "groups": _count(np.array([label for label, _ in sorted(set(zip(labels.tolist(), groups, strict=True)))])),
+        "metrics": with_intervals(labels, probabilities, threshold, groups),
+        "sources": by_source,
+    }
+
+
+def trivial_rules(
+    fitted_on: tuple[dict[str, NDArray[np.float64]], Labels], measured_on: tuple[dict[str, NDArray[np.float64]], Labels]
+) -> dict[str, dict[str, float]]:
+    """Measure what a rule on one trivial property of the image reaches.
+
+    Args:
+        fitted_on: Properties (name to one value an image) and labels that choose direction and threshold.
+        measured_on: Those that the rule is measured on.
+
+    Returns:
+        Accuracy and ROC AUC of each rule.
+    """
+    rules = {}
+    for name, values in fitted_on[0].items():
+        sign = 1.0 if roc_auc_score(fitted_on[1], values) >= 0.5 else -1.0
+        limit = _best_limit(sign * values, fitted_on[1])
+        test = sign * measured_on[0][name]
+        rules[name] = {
+            "accuracy": float(((test >= limit) == (measured_on[1] == POSITIVE)).mean()),
+            "roc_auc": float(roc_auc_score(measured_on[1], test)),
+        }
+    return rules
+
+
+def _best_limit(values: NDArray[np.float64], labels: Labels) -> float:
+    limits = np.unique(values)
+    accuracy = [((values >= limit) == (labels == POSITIVE)).mean() for limit in limits]
+    return float(limits[int(np.argmax(accuracy))])
+
+
+def _f1(actual: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
+    agreed = 2 * int((actual & predicted).sum())
+    return agreed / max(int(actual.sum() + predicted.sum()), 1)
+
+
+def _members(groups: Sequence[str]) -> list[NDArray[np.intp]]:
+    names, index = np.unique(np.array(groups), return_inverse=True)
+    return [np.flatnonzero(index == i) for i in range(len(names))]
+
+
+def _count(labels: Labels) -> dict[str, int]:
+    return {name: int((labels == label).sum()) for label, name in enumerate(LABELS)}

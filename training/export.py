@@ -1,0 +1,204 @@
+"""A finished run to an artifact: calibrate, save, verify through the serving engine, measure, describe."""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from app.artifact import (
+    EXTRA,
+    FORMAT_VERSION,
+    GOLDEN,
+    METADATA,
+    MODEL_CARD,
+    POSITIVE,
+    Artifact,
+    Infer,
+    Metadata,
+    Outputs,
+    TensorSpec,
+    file_digests,
+    open_artifact,
+)
+from app.engines import load_engine
+from app.errors import TrainingError
+from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input
+from training.card import model_card
+from training.config import FitConfig
+from training.dataset import load_squares
+from training.evaluate import describe, fit_temperature, fit_threshold, trivial_rules
+from training.fit import load_best, read_config, read_data_digest
+from training.golden import TOLERANCES, make_golden
+from training.graph import logits_of, serving_module
+from training.manifest import LABELS, Manifest, Record
+from training.properties import trivial_properties
+from training.splits import Split, split
+
+_LIBRARIES: Final = ("keras", "tensorflow", "openvino", "numpy", "pillow", "pydicom")
+_BATCH: Final = 8
+_THRESHOLD_RULE: Final = "Youden's J on validation, after temperature scaling on validation"
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Images of one split, ready to be measured."""
+
+    records: tuple[Record, ...]
+    squares: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def export(run: Path, manifest: Manifest, models: Path, name: str | None = None) -> Artifact:
+    """Export a run's best epoch to ``models/<name>/<next version>``.
+
+    Temperature and threshold are fitted on validation. The saved graph is read back by OpenVINO, must
+    reproduce the golden outputs, and is what the metrics are measured with. The test split is evaluated
+    here, once.
+
+    Args:
+        run: A finished run folder.
+        manifest: The data that the run was trained on.
+        models: The folder of all models.
+        name: Of the model; by default the backbone's in lower case.
+
+    Raises:
+        TrainingError: The run is unfinished, or the data are others.
+        ArtifactError: The exported graph does not answer as the trained model does.
+    """
+    config = read_config(run)
+    if read_data_digest(run) != manifest.digest:
+        raise TrainingError(
+            f"{run} was trained on other data than {manifest.root} now holds. Export with the same data."
+        )
+    model = load_best(run, config)
+    parts = split(manifest, config.seed)
+    validation, test = _load(manifest, parts.validation, run), _load(manifest, parts.test, run)
+
+    logits = logits_of(model, to_network_input(validation.squares))
+    temperature = fit_temperature(logits, validation.labels)
+    module = serving_module(model, temperature)
+
+    name = name or config.backbone.lower()
+    number = _next_version(models / name)
+    folder = models / name / f".{number}.partial"
+    shutil.rmtree(folder, ignore_errors=True)
+    _save(module, folder)
+    metadata = _metadata(name, number, config, manifest, model.count_params(), temperature)
+    _write_metadata(folder, metadata)
+    infer = load_engine("openvino", open_artifact(folder)).infer  # Checks the golden outputs.
+
+    threshold = fit_threshold(validation.labels, _probabilities(infer, validation))
+    metrics = _measure(infer, manifest, parts, validation, test, threshold)
+    metadata = metadata.model_copy(update={"threshold": threshold, "metrics": metrics})
+    (folder / MODEL_CARD).write_text(model_card(metadata, config, manifest, parts), encoding="utf-8")
+    _write_metadata(folder, metadata)
+    final = models / name / str(number)
+    folder.rename(final)
+    return open_artifact(final)
+
+
+def _load(manifest: Manifest, records: tuple[Record, ...], run: Path) -> _Part:
+    squares = load_squares(manifest.root, records, run / "cache")
+    return _Part(records, squares, np.array([r.label for r in records]))
+
+
+def _next_version(folder: Path) -> int:
+    taken = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
+    return max(taken, default=0) + 1
+
+
+def _save(module: tf.Module, folder: Path) -> None:
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    (folder / "assets").rmdir()  # Empty: the graph reads no files.
+    (folder / EXTRA).mkdir()
+    make_golden(_infer_of(module)).save(folder / GOLDEN)
+
+
+def _infer_of(module: tf.Module) -> Infer:
+    def infer(images: NDArray[np.float32]) -> Outputs:
+        result = module.serve(tf.constant(images))
+        return Outputs(*(result[name].numpy() for name in ("probabilities", "heatmap", "features")))
+
+    return infer
+
+
+def _probabilities(infer: Infer, part: _Part) -> NDArray[np.float32]:
+    batches = [part.squares[i : i + _BATCH] for i in range(0, len(part.squares), _BATCH)]
+    return np.concatenate([infer(to_network_input(batch)).probabilities[:, POSITIVE] for batch in batches])
+
+
+def _measure(
+    infer: Infer, manifest: Manifest, parts: Split, validation: _Part, test: _Part, threshold: float
+) -> dict[str, Any]:
+    properties = [trivial_properties(manifest.root, part.records, part.squares) for part in (validation, test)]
+    return {
+        "validation": describe(parts.validation, _probabilities(infer, validation), threshold),
+        "test": describe(parts.test, _probabilities(infer, test), threshold),
+        "trivial_rules": trivial_rules((properties[0], validation.labels), (properties[1], test.labels)),
+    }
+
+
+def _metadata(
+    name: str, number: int, config: FitConfig, manifest: Manifest, parameter_count: int, temperature: float
+) -> Metadata:
+    image = TensorSpec(shape=(-1, IMAGE_SIZE, IMAGE_SIZE, 3), minimum=0, maximum=1)
+    return Metadata(
+        format_version=FORMAT_VERSION,
+        name=name,
+        version=number,
+        backbone=config.backbone,
+        recipe="native",
+        note=_note(config),
+        labels=LABELS,
+        preprocessing_version=PREPROCESSING_VERSION,
+        inputs={"image": image},
+        outputs={
+            "probabilities": TensorSpec(shape=(-1, 2), minimum=0, maximum=1),
+            "heatmap": TensorSpec(shape=(-1, -1, -1), minimum=0, maximum=1),
+            "features": TensorSpec(shape=(-1, -1)),
+        },
+        temperature=temperature,
+        threshold=0.5,
+        threshold_rule=_THRESHOLD_RULE,
+        metrics={},
+        tolerances=TOLERANCES,
+        config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+        data_digest=manifest.digest,
+        git_commit=_git_commit(),
+        libraries={"python": platform.python_version()} | {library: version(library) for library in _LIBRARIES},
+        parameter_count=parameter_count,
+        files={},
+    )
+
+
+def _note(config: FitConfig) -> str:
+    sentences = ["Research use only: never a diagnosis."]
+    if config.backbone != "NASNetLarge":
+        sentences.append(f"{config.backbone} stands in for NASNetLarge, the winner of the original study.")
+    if config.weights == "random":
+        sentences.append("Trained from random weights, without ImageNet.")
+    return " ".join(sentences)
+
+
+def _git_commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _write_metadata(folder: Path, metadata: Metadata) -> None:
+    listed = metadata.model_copy(update={"files": file_digests(folder)})
+    partial = folder.parent / f".{os.getpid()}.metadata"
+    partial.write_text(listed.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / METADATA)

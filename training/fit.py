@@ -1,0 +1,158 @@
+"""Train one backbone: data folder in, run folder out.
+
+A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``best.weights.h5``,
+``history-<stage>.csv`` and ``state.npz``, from which the same command goes on after the last finished
+epoch when it was cut off.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+
+from app.errors import TrainingError
+from training.backbones import build_model
+from training.checkpoint import TrainingState, WeightAverage
+from training.config import FitConfig, Stage
+from training.dataset import XrayDataset, load_squares, one_hot
+from training.manifest import Manifest, Record
+from training.progress import EpochProgress
+from training.schedule import cosine_annealing
+from training.splits import Split, split
+
+logger = logging.getLogger(__name__)
+
+
+def fit(manifest: Manifest, config: FitConfig, run: Path) -> keras.Model:
+    """Train through all stages and keep the best epoch's weights.
+
+    Args:
+        manifest: The data set.
+        config: The recipe.
+        run: The run folder; made if missing, resumed if it holds an unfinished run of the same recipe and data.
+
+    Returns:
+        The model with the weights of the best epoch of the last stage, as ``run/best.weights.h5`` holds them.
+
+    Raises:
+        TrainingError: The folder holds a run of another recipe or other data.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    _claim(run, manifest, config)
+    parts = split(manifest, config.seed)
+    keras.utils.set_random_seed(config.seed)
+    model: keras.Model | None = None
+    for number, stage in enumerate(config.stages):
+        model = _run_stage(number, stage, parts, manifest, config, run)
+    assert model is not None  # The configuration has at least one stage.
+    return model
+
+
+def load_best(run: Path, config: FitConfig) -> keras.Model:
+    """Rebuild a run's model at the size of the artifact and load its best weights."""
+    path = run / "best.weights.h5"
+    if not path.exists():
+        raise TrainingError(f"{run} holds no finished training: best.weights.h5 is missing. Run 'fit' first.")
+    model = build_model(config, weights="random")
+    model.load_weights(path)
+    return model
+
+
+def read_config(run: Path) -> FitConfig:
+    """Read the configuration that a run was started with.
+
+    Raises:
+        TrainingError: The folder is not a run folder.
+    """
+    path = run / "config.json"
+    if not path.exists():
+        raise TrainingError(f"{run} is not a run folder: config.json is missing.")
+    return FitConfig.model_validate_json(path.read_text())
+
+
+def read_data_digest(run: Path) -> str:
+    """Read the digest of the manifest that a run was started with."""
+    return str(json.loads((run / "data.json").read_text())["manifest"])
+
+
+def _claim(run: Path, manifest: Manifest, config: FitConfig) -> None:
+    """Write what the run consists of, or check that the folder is of the same run."""
+    ours = {"config.json": config.model_dump_json(indent=2), "data.json": json.dumps({"manifest": manifest.digest})}
+    for name, text in ours.items():
+        path = run / name
+        if path.exists() and json.loads(path.read_text()) != json.loads(text):
+            raise TrainingError(
+                f"{run} holds a run of another recipe or other data: {name} differs. "
+                "Give another --out, or the recipe and data of that run to resume it."
+            )
+        path.write_text(text)
+
+
+def _run_stage(
+    number: int, stage: Stage, parts: Split, manifest: Manifest, config: FitConfig, run: Path
+) -> keras.Model:
+    model = build_model(config, stage.image_size, weights="random" if number else None)
+    last = number == len(config.stages) - 1
+    best_path = run / ("best.weights.h5" if last else f"stage-{number}.weights.h5")
+    if number:
+        model.load_weights(run / f"stage-{number - 1}.weights.h5")
+    if (run / f"stage-{number}.done").exists():
+        model.load_weights(best_path)
+        return model
+    model.get_layer("backbone").trainable = stage.train_backbone
+    model.compile(
+        optimizer=_optimizer(stage),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
+        metrics=["accuracy"],
+    )
+    average = WeightAverage(config.average_decay) if config.average_decay else None
+    stopping = keras.callbacks.EarlyStopping(config.monitor, patience=stage.patience)
+    checkpoint = keras.callbacks.ModelCheckpoint(
+        best_path, monitor=config.monitor, save_best_only=True, save_weights_only=True
+    )
+    state = TrainingState(run / "state.npz", number, stopping, checkpoint, average)
+    epoch = state.restore(model)
+    logger.info("stage %d: %s, from epoch %d of %d", number, stage, epoch, stage.epochs)
+    model.fit(
+        _dataset(parts.train, manifest, config, stage, run, epoch=epoch),
+        validation_data=_dataset(parts.validation, manifest, config, stage, run),
+        epochs=stage.epochs,
+        initial_epoch=epoch,
+        callbacks=[
+            *([average] if average else []),
+            keras.callbacks.LearningRateScheduler(lambda e, _: _learning_rate(e, stage)),
+            stopping,
+            checkpoint,
+            state,
+            EpochProgress(f"stage {number + 1} of {len(config.stages)}", stage.epochs),
+            keras.callbacks.CSVLogger(run / f"history-{number}.csv", append=epoch > 0),
+        ],
+        verbose=0,
+    )
+    (run / f"stage-{number}.done").touch()
+    model.load_weights(best_path)
+    return model
+
+
+def _dataset(
+    records: Sequence[Record], manifest: Manifest, config: FitConfig, stage: Stage, run: Path, epoch: int | None = None
+) -> XrayDataset:
+    """Make the validation data, or with an ``epoch`` to start from the training data."""
+    squares = load_squares(manifest.root, records, run / "cache", stage.image_size)
+    return XrayDataset(squares, one_hot(records), config, training=epoch is not None, epoch=epoch or 0)
+
+
+def _learning_rate(epoch: int, stage: Stage) -> float:
+    return cosine_annealing(
+        epoch, stage.epochs, stage.peak_learning_rate, stage.final_learning_rate, stage.warmup_epochs
+    )
+
+
+def _optimizer(stage: Stage) -> keras.optimizers.Optimizer:
+    if stage.optimizer == "adam":
+        return keras.optimizers.Adam(stage.peak_learning_rate)
+    optimizer = keras.optimizers.AdamW(stage.peak_learning_rate, weight_decay=stage.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    return optimizer

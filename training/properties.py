@@ -1,0 +1,36 @@
+"""Properties of an image that say nothing about a lung: what a trivial rule can go by."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.imaging import decode
+from training.manifest import Record
+
+
+def trivial_properties(
+    root: Path, records: Sequence[Record], squares: NDArray[np.uint8]
+) -> dict[str, NDArray[np.float64]]:
+    """Measure each image's departure from a square, mean brightness and contrast.
+
+    Args:
+        root: The data folder.
+        records: N images.
+        squares: Their preprocessed squares, uint8 (N, S, S).
+
+    Returns:
+        By name, float64 (N,): ``not_square`` (0 or 1), ``mean_brightness`` and ``contrast`` in 0..255.
+    """
+    flat = squares.reshape(len(squares), -1).astype(np.float64)
+    return {
+        "not_square": np.array([float(_is_not_square(root / record.path)) for record in records]),
+        "mean_brightness": flat.mean(axis=1),
+        "contrast": flat.std(axis=1),
+    }
+
+
+def _is_not_square(path: Path) -> bool:
+    image = decode(path.read_bytes())
+    return image.width != image.height

@@ -1,0 +1,90 @@
+"""The 64:16:20 split: shuffled, seeded, stratified, and by group where groups are known."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold
+
+from app.errors import TrainingError
+from training.manifest import LABELS, Manifest, Record
+
+FOLDS: Final = 5
+"""20 % for test, then 20 % of the rest for validation: 64:16:20. Source: the original study."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Records of a manifest in three disjoint parts, each in the manifest's order."""
+
+    train: tuple[Record, ...]
+    validation: tuple[Record, ...]
+    test: tuple[Record, ...]
+
+    def parts(self) -> dict[str, tuple[Record, ...]]:
+        """Return the parts by name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def split(manifest: Manifest, seed: int) -> Split:
+    """Split a manifest 64:16:20.
+
+    Images of one group stay together. Classes, and where they are known and frequent enough sources,
+    are stratified, so that a source with both classes can be estimated in every part.
+
+    Args:
+        manifest: The data set.
+        seed: Of the shuffle.
+
+    Raises:
+        TrainingError: A class has too few groups to be in every part.
+    """
+    records = np.array(manifest.records, dtype=object)
+    strata, groups = _strata(manifest), np.array(manifest.groups)
+    rest, test = _hold_out(strata, groups, seed)
+    train, validation = _hold_out(strata[rest], groups[rest], seed)
+    result = Split(tuple(records[rest[train]]), tuple(records[rest[validation]]), tuple(records[test]))
+    assert_disjoint(result)
+    return result
+
+
+def assert_disjoint(parts: Split) -> None:
+    """Check that no group is in two parts.
+
+    Raises:
+        TrainingError: One is.
+    """
+    seen: dict[str, str] = {}
+    for name, records in parts.parts().items():
+        for record in records:
+            if seen.setdefault(record.group, name) != name:
+                raise TrainingError(f"Group {record.group!r} is in both {seen[record.group]} and {name}.")
+
+
+def _hold_out(
+    strata: NDArray[np.str_], groups: NDArray[np.str_], seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+    rest, held_out = next(iter(folds.split(np.zeros(len(strata)), strata, groups)))
+    return rest, held_out
+
+
+def _strata(manifest: Manifest) -> NDArray[np.str_]:
+    """Name each record's stratum: its class and source; a source with few groups counts to its class's largest."""
+    groups = Counter((label, source) for label, source, _ in {(r.label, r.source, r.group) for r in manifest.records})
+    largest = []
+    for label, name in enumerate(LABELS):
+        count = len({r.group for r in manifest.records if r.label == label})
+        if count < 2 * FOLDS:
+            raise TrainingError(
+                f"{name} has {count} groups of images. A 64:16:20 split needs at least {2 * FOLDS} of each class."
+            )
+        largest.append(max((n, source) for (of, source), n in groups.items() if of == label)[1])
+    return np.array(
+        [
+            f"{r.label}/{r.source if groups[r.label, r.source] >= 2 * FOLDS else largest[r.label]}"
+            for r in manifest.records
+        ]
+    )
