@@ -1,0 +1,205 @@
+"""Uploaded bytes to a grey image.
+
+The content decides the format; names and declared types are never consulted. The declared size is
+checked before a pixel is decoded. Raster formats are read by Pillow, DICOM by ``app.imaging.dicom``.
+"""
+
+import io
+import re
+import warnings
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageChops
+
+from app.errors import CorruptImage, CxrError, EmptyBody, MultipleFrames, UnsupportedFormat, UnsupportedPixels
+from app.imaging.dicom import decode_dicom
+from app.imaging.grey import DecodeLimits, GreyImage, check_pixel_count, resolution_warnings, scale_to_uint8
+
+ACCEPTED_FORMATS: Final = "PNG, JPEG, WebP, TIFF, BMP and DICOM"
+
+# Our own limit is checked on every image, before decoding; Pillow's process-wide one would only answer
+# first, with a message that does not say what is accepted.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow warns about damaged metadata that it can do without.
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+
+# Searched in this order. DICOM stands first: its free preamble may hold another format's signature (PS3.10, 7.1).
+_SIGNATURES: Final = (
+    (rb".{128}DICM", "DICOM"),
+    (rb"\x89PNG\r\n\x1a\n", "PNG"),
+    (rb"\xff\xd8\xff", "JPEG"),
+    (rb"RIFF.{4}WEBP", "WEBP"),
+    (rb"II\*\0|MM\0\*", "TIFF"),
+    (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),  # with the size of a known header
+)
+
+_REFUSED_SIGNATURES: Final = (
+    (rb"GIF8", "a GIF image"),
+    (rb"II\+\0|MM\0\+", "a BigTIFF image"),
+    (rb"[\x02\x08]\0[\0-\x20]\0", "what may be a DICOM data set without the preamble and header of a DICOM file"),
+    (rb"%PDF", "a PDF document"),
+    (rb"PK\x03\x04", "a ZIP archive or an office document"),
+    (rb"\x1f\x8b", "gzip-compressed data"),
+    (rb".{4}jP  ", "a JPEG 2000 image outside DICOM"),
+    (rb"\xff\x4f\xff\x51", "a JPEG 2000 codestream outside DICOM"),
+    (rb".{4}ftyp", "an ISO media file (HEIC, AVIF or video)"),
+    (rb"\s*<", "markup (HTML, XML or SVG)"),
+    (rb"[\t\n\f\r\x20-\xff]{1,512}\Z|[\t\n\f\r\x20-\xff]{512}", "text"),
+)
+
+_DEEP_MODES: Final = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+
+# Tags and values of TIFF 6.0, section 8.
+_TIFF_BITS_PER_SAMPLE, _TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 258, 262, 0
+
+
+def decode(data: bytes, limits: DecodeLimits | None = None) -> GreyImage:
+    """Decode one image of any accepted format to grey levels.
+
+    Args:
+        data: The file's bytes.
+        limits: Bounds on pixels and bytes, and the DICOM modalities to accept; the defaults if None.
+
+    Returns:
+        The grey image, upright.
+
+    Raises:
+        EmptyBody: No bytes.
+        UnsupportedType: Content of another type; the message names it where it is recognised.
+        TooLarge: The declared size is over a limit.
+        UnusableImage: A damaged, multi-frame or otherwise unusable image.
+    """
+    limits = limits or DecodeLimits()
+    image_format = sniff_format(data)
+    if image_format == "DICOM":
+        return decode_dicom(data, limits)
+    return _decode_raster(data, image_format, limits)
+
+
+def sniff_format(data: bytes) -> str:
+    """Name the format of an image from its first bytes.
+
+    Returns:
+        One of "PNG", "JPEG", "WEBP", "TIFF", "BMP", "DICOM".
+
+    Raises:
+        EmptyBody: No bytes.
+        UnsupportedFormat: Another type.
+    """
+    if not data:
+        raise EmptyBody(f"Received 0 bytes. Send one image; accepted are {ACCEPTED_FORMATS}.")
+    if image_format := _match(data, _SIGNATURES):
+        return image_format
+    received = _match(data, _REFUSED_SIGNATURES) or f"{len(data)} bytes of a type that is not recognised"
+    raise UnsupportedFormat(f"Received {received}. Accepted are {ACCEPTED_FORMATS}, told by content, not by name.")
+
+
+def _match(data: bytes, signatures: tuple[tuple[bytes, str], ...]) -> str | None:
+    return next((name for pattern, name in signatures if re.match(pattern, data, re.DOTALL)), None)
+
+
+def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> GreyImage:
+    try:
+        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+            check_pixel_count(*image.size, limits)
+            _refuse_several_frames(image)
+            bits = _bits_per_sample(image, data)
+            _refuse_deep_colour(image, bits)
+            image.load()
+            pixels = _to_grey(image)
+            # After loading: Pillow has then applied a TIFF's own orientation and forgotten it.
+            pixels = _apply_orientation(pixels, image.getexif().get(ExifTags.Base.Orientation, 1))
+    except CxrError:
+        raise
+    except Exception as error:
+        # Pillow's plugins raise whatever their parsers meet (OSError, SyntaxError, struct.error, ...).
+        # All of it means the same to a caller: these bytes do not decode.
+        raise CorruptImage(
+            f"The content begins as {image_format} and cannot be decoded ({_reason(error)}). "
+            "Check that the file is complete and opens in an image viewer, then send it again."
+        ) from error
+    height, width = pixels.shape
+    return GreyImage(np.ascontiguousarray(pixels), image_format, bits, warnings=resolution_warnings(width, height))
+
+
+def _reason(error: Exception) -> str:
+    # The text of an UnidentifiedImageError shows a memory address; that of other kinds is for programmers.
+    if isinstance(error, OSError | SyntaxError) and not isinstance(error, Image.UnidentifiedImageError):
+        return str(error)
+    return "it is damaged"
+
+
+def _refuse_several_frames(image: Image.Image) -> None:
+    # MPO is what cameras write: a JPEG whose first picture is the photograph, others are previews of it.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise MultipleFrames(f"The {image.format} holds several frames. Send one image with a single frame.")
+
+
+def _bits_per_sample(image: Image.Image, data: bytes) -> int:
+    """Read the bits a sample as stored."""
+    if image.format == "PNG":
+        return 8 if image.mode == "P" else data[24]  # IHDR bit depth. Source: PNG specification, 11.2.2.
+    if image.format == "TIFF":
+        return int(max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (1,))))  # type: ignore[attr-defined]
+    return 1 if image.mode == "1" else 8
+
+
+def _refuse_deep_colour(image: Image.Image, bits: int) -> None:
+    """Refuse colour or transparency of more than 8 bits: Pillow would keep only each sample's high byte."""
+    grey = image.mode in _DEEP_MODES and "transparency" not in image.info
+    if bits > 8 and not grey:
+        raise UnsupportedPixels(
+            f"The {image.format} holds colour or transparency of {bits} bits a sample. "
+            "Send grey of up to 32 bits without transparency, or colour of 8 bits."
+        )
+
+
+def _to_grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Reduce a loaded image to grey levels, uint8, shape (H, W)."""
+    if image.mode in _DEEP_MODES:
+        return _scale_deep(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        on_black = ImageChops.multiply(rgba.convert("L"), rgba.getchannel("A"))
+        return np.asarray(on_black)
+    if image.mode in ("CMYK", "YCbCr"):
+        image = image.convert("RGB")
+    if image.mode not in ("1", "L", "P", "RGB"):
+        raise UnsupportedPixels(
+            f"The {image.format} holds colour of the kind {image.mode}. Send grey, RGB, a palette, CMYK or YCbCr."
+        )
+    return np.asarray(image.convert("L"))
+
+
+def _scale_deep(image: Image.Image) -> NDArray[np.uint8]:
+    samples = np.asarray(image)
+    if samples.dtype.kind == "f" and not np.isfinite(samples).all():
+        raise UnsupportedPixels("The image holds samples that are not finite numbers. Send finite grey levels.")
+    grey = scale_to_uint8(samples)
+    # Pillow inverts white-is-zero up to 8 bits, but not deeper.
+    if image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO:  # type: ignore[attr-defined]
+        grey = 255 - grey
+    return grey
+
+
+def _apply_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+    """Turn an image upright. Source: EXIF 2.32, 4.6.4, tag Orientation; values not defined there mean upright."""
+    match orientation:
+        case 2:
+            return np.fliplr(pixels)
+        case 3:
+            return np.rot90(pixels, 2)
+        case 4:
+            return np.flipud(pixels)
+        case 5:
+            return pixels.T
+        case 6:
+            return np.rot90(pixels, -1)
+        case 7:
+            return np.rot90(pixels, 2).T
+        case 8:
+            return np.rot90(pixels)
+        case _:
+            return pixels
