@@ -56,6 +56,11 @@ class Stage(_Frozen):
     peak_learning_rate: float = Field(1e-3, gt=0, description="After the warm-up. Source of 1e-3: original study.")
     final_learning_rate: float = Field(1e-6, ge=0, description="Of the last epoch. Source: original study.")
     warmup_epochs: int = Field(0, ge=0, description="Epochs that climb to the peak.")
+    schedule_epochs: int | None = Field(
+        None, ge=1, description="Length of the cosine where it is not ``epochs``: a stage cut short keeps its rate high."
+    )
+    augmentation: Augmentation | None = Field(None, description="Instead of the run's.")
+    mixup_alpha: float | None = Field(None, ge=0, description="Instead of the run's.")
     patience: int = Field(15, ge=1, description="EarlyStopping on ``FitConfig.monitor``. Source: original study.")
 
 

@@ -141,12 +141,18 @@ def _dataset(
 ) -> XrayDataset:
     """Make the validation data, or with an ``epoch`` to start from the training data."""
     squares = load_squares(manifest.root, records, run / "cache", stage.image_size)
+    overrides = {name: getattr(stage, name) for name in ("augmentation", "mixup_alpha")}
+    config = config.model_copy(update={name: value for name, value in overrides.items() if value is not None})
     return XrayDataset(squares, one_hot(records), config, training=epoch is not None, epoch=epoch or 0)
 
 
 def _learning_rate(epoch: int, stage: Stage) -> float:
     return cosine_annealing(
-        epoch, stage.epochs, stage.peak_learning_rate, stage.final_learning_rate, stage.warmup_epochs
+        epoch,
+        stage.schedule_epochs or stage.epochs,
+        stage.peak_learning_rate,
+        stage.final_learning_rate,
+        stage.warmup_epochs,
     )
 
 
