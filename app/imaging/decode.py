@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageChops
+from PIL import ExifTags, Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from app.errors import CorruptImage, CxrError, EmptyBody, MultipleFrames, UnsupportedFormat, UnsupportedPixels
 from app.imaging.dicom import decode_dicom
@@ -22,6 +22,8 @@ ACCEPTED_FORMATS: Final = "PNG, JPEG, WebP, TIFF, BMP and DICOM"
 # Our own limit is checked on every image, before decoding; Pillow's process-wide one would only answer
 # first, with a message that does not say what is accepted.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow reads the big-endian 16-bit grey of TIFF only where black is zero.
+TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
 # Pillow warns about damaged metadata that it can do without.
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
@@ -51,8 +53,9 @@ _REFUSED_SIGNATURES: Final = (
 
 _DEEP_MODES: Final = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
-# Tags and values of TIFF 6.0, section 8.
-_TIFF_BITS_PER_SAMPLE, _TIFF_PHOTOMETRIC, _TIFF_WHITE_IS_ZERO = 258, 262, 0
+# Tags and values of TIFF 6.0, sections 8 and 15.
+_TIFF_BITS_PER_SAMPLE, _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 258, 262, 322, 323
+_TIFF_WHITE_IS_ZERO: Final = 0
 
 
 def decode(data: bytes, limits: DecodeLimits | None = None) -> GreyImage:
@@ -103,14 +106,12 @@ def _match(data: bytes, signatures: tuple[tuple[bytes, str], ...]) -> str | None
 def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> GreyImage:
     try:
         with Image.open(io.BytesIO(data), formats=[image_format]) as image:
-            check_pixel_count(*image.size, limits)
+            _check_size(image, limits)
             _refuse_several_frames(image)
             bits = _bits_per_sample(image, data)
             _refuse_deep_colour(image, bits)
             image.load()
-            pixels = _to_grey(image)
-            # After loading: Pillow has then applied a TIFF's own orientation and forgotten it.
-            pixels = _apply_orientation(pixels, image.getexif().get(ExifTags.Base.Orientation, 1))
+            pixels = _apply_orientation(_to_grey(image), _orientation(image))
     except CxrError:
         raise
     except Exception as error:
@@ -125,10 +126,17 @@ def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> Grey
 
 
 def _reason(error: Exception) -> str:
-    # The text of an UnidentifiedImageError shows a memory address; that of other kinds is for programmers.
-    if isinstance(error, OSError | SyntaxError) and not isinstance(error, Image.UnidentifiedImageError):
-        return str(error)
-    return "it is damaged"
+    if isinstance(error, UnidentifiedImageError):  # its text shows a memory address
+        return "its header is damaged or describes a rare variant"
+    return str(error) if isinstance(error, OSError | SyntaxError) else "it is damaged"
+
+
+def _check_size(image: Image.Image, limits: DecodeLimits) -> None:
+    check_pixel_count(*image.size, limits)
+    if image.format == "TIFF":
+        # A tile may be larger than its image, and memory is taken for all of it.
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        check_pixel_count(tags.get(_TIFF_TILE_WIDTH, 1), tags.get(_TIFF_TILE_LENGTH, 1), limits)
 
 
 def _refuse_several_frames(image: Image.Image) -> None:
@@ -182,6 +190,14 @@ def _scale_deep(image: Image.Image) -> NDArray[np.uint8]:
     if image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _TIFF_WHITE_IS_ZERO:  # type: ignore[attr-defined]
         grey = 255 - grey
     return grey
+
+
+def _orientation(image: Image.Image) -> int:
+    """Read the EXIF orientation, once an image is loaded: Pillow has then applied a TIFF's own and forgotten it."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # Whatever damaged EXIF raises, the pixels are whole.
+        return 1
 
 
 def _apply_orientation(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

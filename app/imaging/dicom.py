@@ -19,7 +19,7 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.encaps import get_frame
 from pydicom.filereader import read_dataset
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
@@ -52,6 +52,8 @@ warnings.filterwarnings("ignore", category=UserWarning, module="pydicom")
 
 _FILE_META_START: Final = 132  # after the preamble and "DICM". Source: PS3.10, 7.1.
 _PIXEL_DATA: Final = 0x7FE00010
+_MAX_READS: Final = 50_000  # Two or three an element, one for each 8 KiB of compressed pixels; a DX has hundreds.
+_MAX_VALUE_BYTES: Final = 2**20  # The longest are sequences of lookup tables, of up to 128 KiB each.
 _ATTRIBUTES: Final = (
     "Modality",
     "SamplesPerPixel",
@@ -124,25 +126,40 @@ def decode_dicom(data: bytes, limits: DecodeLimits) -> GreyImage:
     )
 
 
+class _BoundedStream(BytesIO):
+    """A file that gives up when it is read in too many parts: pydicom takes minutes over 50 MB of empty items."""
+
+    reads_left = _MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads_left -= 1
+        if self.reads_left < 0:
+            raise ValueError("the file has too many elements")
+        return super().read(size)
+
+
 def _read(data: bytes, limits: DecodeLimits) -> tuple[Dataset, UID]:
     """Parse a file as far as the pixel data.
 
     ``pydicom.dcmread`` would inflate without a limit, and keep every attribute.
     """
-    stream = BytesIO(data)
+    stream = _BoundedStream(data)
     stream.seek(_FILE_META_START)
-    file_meta = read_dataset(stream, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    file_meta = read_dataset(stream, False, True, stop_when=lambda tag, *_: tag >> 16 != 2)
     syntax = UID(str(file_meta.get("TransferSyntaxUID", "")))
     _check_syntax(syntax)
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream = BytesIO(_inflate(data[stream.tell() :], limits.max_bytes))
+        stream = _BoundedStream(_inflate(data[stream.tell() :], limits.max_bytes))
     dataset = read_dataset(
         stream,
         syntax.is_implicit_VR,
         syntax.is_little_endian,
-        stop_when=lambda tag, vr, length: tag > _PIXEL_DATA,
+        stop_when=lambda tag, *_: tag > _PIXEL_DATA,
         specific_tags=_TAGS,
     )
+    for element in dataset.elements():  # as bytes, not parsed yet
+        if element.tag != _PIXEL_DATA and isinstance(element.value, bytes) and len(element.value) > _MAX_VALUE_BYTES:
+            raise ValueError("an attribute is too long to be what it should be")
     return dataset, syntax
 
 

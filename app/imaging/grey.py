@@ -124,18 +124,20 @@ def map_levels(samples: NDArray[np.number], mapping: LevelMapping) -> NDArray[np
         table = mapping(np.arange(low, int(flat.max()) + 1))
 
         def mapping(levels: NDArray[np.number]) -> NDArray[np.uint8]:
-            return table[levels.astype(np.intp) - low]
+            return np.asarray(table[levels.astype(np.intp) - low], np.uint8)
 
-    grey = np.empty(flat.shape, np.uint8)
+    grey: NDArray[np.uint8] = np.empty(samples.shape, np.uint8)
+    flat_grey = grey.reshape(-1)
     for start in range(0, flat.size, _BLOCK_SAMPLES):
         block = slice(start, start + _BLOCK_SAMPLES)
-        grey[block] = mapping(flat[block])
-    return grey.reshape(samples.shape)
+        flat_grey[block] = mapping(flat[block])
+    return grey
 
 
 def fractions_to_uint8(fractions: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Turn fractions of the output range into grey levels, clipped to 0..255 and rounded."""
-    return np.rint(np.clip(fractions, 0, 1) * 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = np.rint(np.clip(fractions, 0, 1) * 255).astype(np.uint8)
+    return grey
 
 
 def scale_to_uint8(samples: NDArray[np.number]) -> NDArray[np.uint8]:

@@ -20,7 +20,8 @@ from app.imaging.grey import fractions_to_uint8, map_levels
 
 LINEAR: Final = "LINEAR"
 
-_Transform: TypeAlias = Callable[[NDArray[np.number]], NDArray[np.number]]
+_Modality: TypeAlias = Callable[[NDArray[np.number]], NDArray[np.number]]
+_Voi: TypeAlias = Callable[[NDArray[np.number]], NDArray[np.floating]]
 
 
 def to_grey_levels(stored: NDArray[np.integer], dataset: Dataset, pixels: ImagePixels) -> NDArray[np.uint8]:
@@ -33,6 +34,9 @@ def to_grey_levels(stored: NDArray[np.integer], dataset: Dataset, pixels: ImageP
 
     Returns:
         Grey levels 0..255, white for dense tissue, uint8, shape (H, W).
+
+    Raises:
+        Exception: Of a kind that depends on what is wrong with a lookup table, or with values that overflow.
     """
     modality = _modality_transform(dataset, pixels)
     fraction = _voi_transform(dataset, pixels) or _full_range(stored, modality)
@@ -42,7 +46,8 @@ def to_grey_levels(stored: NDArray[np.integer], dataset: Dataset, pixels: ImageP
         grey = fractions_to_uint8(fraction(modality(levels)))
         return 255 - grey if inverted else grey
 
-    return map_levels(stored, mapping)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        return map_levels(stored, mapping)
 
 
 def apply_window(
@@ -94,8 +99,13 @@ class LookupTable:
             signed_input: Whether input values can be negative. Writers differ in the VR of the first
                 input value, so it is read from its 16 bits.
             little_endian: Byte order of entries stored as OW.
+
+        Raises:
+            ValueError: The item describes no such table.
         """
         count, first, bits = (int(value) for value in item.LUTDescriptor)
+        if not 8 <= bits <= 16:
+            raise ValueError("a lookup table has entries of 8 to 16 bits")
         count = count % 2**16 or 2**16  # 0 means 65,536.
         first = (first + 2**15) % 2**16 - 2**15 if signed_input else first % 2**16
         data = item.LUTData
@@ -109,10 +119,10 @@ class LookupTable:
     def __call__(self, values: NDArray[np.number]) -> NDArray[np.integer]:
         """Look values up, rounded to integers, any shape."""
         index = np.rint(np.asarray(values, np.float64)) - self.first
-        return self.entries[np.clip(index, 0, len(self.entries) - 1).astype(np.intp)]
+        return np.asarray(self.entries[np.clip(index, 0, len(self.entries) - 1).astype(np.intp)])
 
 
-def _modality_transform(dataset: Dataset, pixels: ImagePixels) -> _Transform:
+def _modality_transform(dataset: Dataset, pixels: ImagePixels) -> _Modality:
     if dataset.get("ModalityLUTSequence"):
         return LookupTable.read(
             dataset.ModalityLUTSequence[0], signed_input=pixels.signed, little_endian=_little_endian(dataset)
@@ -121,7 +131,7 @@ def _modality_transform(dataset: Dataset, pixels: ImagePixels) -> _Transform:
     return lambda values: np.asarray(values, np.float64) * slope + intercept
 
 
-def _voi_transform(dataset: Dataset, pixels: ImagePixels) -> _Transform | None:
+def _voi_transform(dataset: Dataset, pixels: ImagePixels) -> _Voi | None:
     """Read the first VOI LUT, or else the first window; None without either."""
     if dataset.get("VOILUTSequence"):
         signed = not dataset.get("ModalityLUTSequence") and (pixels.signed or _rescale(dataset)[1] < 0)
@@ -131,7 +141,7 @@ def _voi_transform(dataset: Dataset, pixels: ImagePixels) -> _Transform | None:
     return None if window is None else lambda values: apply_window(values, *window)
 
 
-def _full_range(stored: NDArray[np.integer], modality: _Transform) -> _Transform:
+def _full_range(stored: NDArray[np.integer], modality: _Modality) -> _Voi:
     """Spread the image's own minimum..maximum, this preprocessing's rule for deep samples without a window."""
     # A rescale takes the extremes to the extremes; a lookup table need not.
     used = np.unique(stored) if isinstance(modality, LookupTable) else np.array([stored.min(), stored.max()])
