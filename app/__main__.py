@@ -3,19 +3,23 @@
 Exit codes: 0 stopped, 1 the model or the port cannot be served, 2 a setting is wrong.
 """
 
-import logging
+import signal
+import socket
 import sys
+from types import FrameType
+from typing import Final
 
 import uvicorn
 from pydantic import ValidationError
 
 from app import logs
-from app.artifact import open_artifact
+from app.artifact import Artifact, open_artifact
 from app.errors import CxrError
 from app.main import create_app
 from app.settings import Settings
 
-logger = logging.getLogger(__name__)
+_GRACE_SECONDS: Final = 5
+"""How long a stop waits for requests in progress; Docker kills after 10 seconds."""
 
 
 def main() -> int:
@@ -24,33 +28,54 @@ def main() -> int:
     Returns:
         The exit code.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _exit)
     try:
         settings = Settings()
     except ValidationError as error:
-        return _stop(2, "\n".join(f"CXR_{'.'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()))
+        return _stop(2, _describe(error))
     logs.configure(settings.log_level)
     try:
         artifact = open_artifact(settings.model)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        listener = socket.create_server((settings.host, settings.port), family=family)
     except CxrError as error:
         return _stop(1, str(error))
-    failures: list[CxrError] = []
+    except OSError as error:
+        return _stop(1, f"Cannot listen on CXR_HOST {settings.host}, CXR_PORT {settings.port}: {error.strerror}.")
+    return _serve(settings, artifact, listener)
 
-    def give_up(error: CxrError) -> None:
-        failures.append(error)
-        server.should_exit = True
+
+def _serve(settings: Settings, artifact: Artifact, listener: socket.socket) -> int:
+    failures: list[Exception] = []
 
     def announce() -> None:
-        port = server.servers[0].sockets[0].getsockname()[1]
-        address = f"http://{settings.host}:{port}"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        address = f"http://{host}:{listener.getsockname()[1]}"
         note = artifact.metadata.note
         print(f"{artifact.metadata.name}/{artifact.metadata.version} is ready at {address} - {note}")  # noqa: T201
         print(f"Try: curl -F file=@chest-xray.png {address}/predict", flush=True)  # noqa: T201
 
+    def give_up(error: Exception) -> None:
+        failures.append(error)
+        server.should_exit = True
+
     app = create_app(settings, artifact, on_ready=announce, on_failure=give_up)
-    config = uvicorn.Config(app, host=settings.host, port=settings.port, log_config=None, access_log=False)
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS)
     server = uvicorn.Server(config)
-    server.run()
-    return _stop(1, str(failures[0])) if failures else 0 if server.started else 1
+    server.run([listener])
+    return _stop(1, str(failures[0])) if failures else 0
+
+
+def _describe(error: ValidationError) -> str:
+    return "\n".join(
+        f"CXR_{'_'.join(map(str, e['loc'])).upper()} is {e['input']!r}: {e['msg']}." for e in error.errors()
+    )
+
+
+def _exit(_number: int, _frame: FrameType | None) -> None:
+    # uvicorn raises the signal again once it has stopped.
+    sys.exit(0)
 
 
 def _stop(code: int, message: str) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,10 +132,19 @@ class Golden:
 
     @classmethod
     def load(cls, path: Path) -> "Golden":
-        """Read from an ``.npz`` file; pickled objects are refused."""
-        with np.load(path, allow_pickle=False) as arrays:
-            outputs = Outputs(arrays["probabilities"], arrays["heatmap"], arrays["features"])
-            return cls(arrays["squares"], outputs)
+        """Read from an ``.npz`` file; pickled objects are refused.
+
+        Raises:
+            ArtifactError: Missing, or not such a file.
+        """
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                outputs = Outputs(arrays["probabilities"], arrays["heatmap"], arrays["features"])
+                return cls(arrays["squares"], outputs)
+        except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+            raise ArtifactError(
+                f"{path} cannot be read as golden outputs ({error}). Export the model again."
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,16 +155,21 @@ class Artifact:
         path: The version folder.
         metadata: Contents of ``metadata.json``.
         digest: SHA-256 of ``metadata.json``, and so of the whole artifact.
+        card: The model card, Markdown.
     """
 
     path: Path
     metadata: Metadata
     digest: str
+    card: str
 
-    @property
-    def card(self) -> str:
-        """The model card, Markdown."""
-        return (self.path / MODEL_CARD).read_text(encoding="utf-8")
+    def check_files(self) -> None:
+        """Check that the folder still holds what was exported, no more and no less.
+
+        Raises:
+            ArtifactError: It does not; names the file.
+        """
+        _check_files(self.path, self.metadata)
 
     def check_golden(self, infer: Infer, precision: str) -> None:
         """Check that an engine reproduces the golden outputs.
@@ -176,7 +191,8 @@ class Artifact:
             listed = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())
             raise ArtifactError(
                 f"The model in {self.path} does not reproduce {GOLDEN}: {listed}; "
-                f"allowed is {tolerance:g} in {precision}. Its labels, scaling or weights are not those that were exported. Export it again."
+                f"allowed is {tolerance:g} in {precision}. "
+                "Its labels, scaling or weights are not those that were exported. Export it again."
             )
 
 
@@ -191,14 +207,12 @@ def open_artifact(path: Path) -> Artifact:
     """
     folder = _version_folder(path)
     metadata_path = folder / METADATA
-    try:
-        text = metadata_path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(f"{metadata_path} cannot be read ({error.strerror}). {_HINT}") from error
+    text = _read(metadata_path)
     metadata = _parse(text, metadata_path)
     _check_compatible(metadata, metadata_path)
     _check_files(folder, metadata)
-    return Artifact(folder, metadata, hashlib.sha256(text).hexdigest())
+    card = _read(folder / MODEL_CARD).decode()
+    return Artifact(folder, metadata, hashlib.sha256(text).hexdigest(), card)
 
 
 def file_digests(folder: Path) -> dict[str, str]:
@@ -214,6 +228,13 @@ def _version_folder(path: Path) -> Path:
         raise ArtifactError(f"There is no model folder {path}. {_HINT}")
     versions = [child for child in path.iterdir() if child.is_dir() and child.name.isdecimal()]
     return max(versions, key=lambda child: int(child.name), default=path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path} cannot be read ({error.strerror}). {_HINT}") from error
 
 
 def _parse(text: bytes, path: Path) -> Metadata:

@@ -43,9 +43,15 @@ def describe_exception(error: BaseException) -> list[str]:
 
 
 def configure(level: str) -> None:
-    """Send all log records to standard error as JSON, uvicorn's included."""
+    """Send log records to standard error as JSON, uvicorn's included.
+
+    Libraries that read uploads are heard from warnings on: below, Pillow quotes the tags of an image.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    libraries_level = max(logging.WARNING, logging.getLevelNamesMapping()[level])
+    logging.basicConfig(level=libraries_level, handlers=[handler], force=True)
+    for name in ("app", "uvicorn"):
+        logging.getLogger(name).setLevel(level)
     # Decoders warn about odd files in words that may quote them.
     warnings.simplefilter("ignore")

@@ -1,6 +1,7 @@
 """Put the service together."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -10,11 +11,14 @@ from fastapi_offline import FastAPIOffline
 from app.api import problems
 from app.api.context import RequestContext
 from app.api.routes import router
+from app.api.unread import UnreadBody
 from app.artifact import Artifact
 from app.errors import CxrError
 from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
 Answers the probabilities of COVID-19 and non-COVID for a chest X-ray.
@@ -25,7 +29,7 @@ and what it cannot do: `GET /model`.
 
 
 def create_app(
-    settings: Settings, artifact: Artifact, *, on_ready: Callable[[], None], on_failure: Callable[[CxrError], None]
+    settings: Settings, artifact: Artifact, *, on_ready: Callable[[], None], on_failure: Callable[[Exception], None]
 ) -> FastAPI:
     """Build the application for a verified artifact.
 
@@ -40,7 +44,10 @@ def create_app(
     async def load() -> None:
         try:
             await service.load()
-        except CxrError as error:
+        except Exception as error:
+            # Whatever it is: a process that will never be ready must not stay.
+            if not isinstance(error, CxrError):
+                logger.exception("The model could not be loaded.")
             on_failure(error)
         else:
             on_ready()
@@ -63,4 +70,5 @@ def create_app(
     app.include_router(router)
     problems.install(app)
     app.add_middleware(RequestContext, metrics=service.metrics)
+    app.add_middleware(UnreadBody)
     return app

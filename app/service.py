@@ -1,6 +1,7 @@
 """The served model over its life: loading, ready, failed."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,8 @@ from app.predictor import Prediction, Predictor
 from app.settings import Settings
 
 _T = TypeVar("_T")
+
+logger = logging.getLogger(__name__)
 
 
 class Service:
@@ -51,6 +54,9 @@ class Service:
             metadata.name, metadata.version, self.artifact.digest, engine.name, engine.precision
         ).set(1)
         self.metrics.ready.set(1)
+        logger.info(
+            "ready", extra={"fields": {"model": f"{metadata.name}/{metadata.version}", "engine": engine.description}}
+        )
 
     async def predict(self, data: bytes) -> Prediction:
         """Answer one upload in a worker thread."""

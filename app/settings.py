@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest request body in bytes.")
     max_pixels: int = Field(40_000_000, ge=1, description="Most pixels an image may declare.")
     modalities: Annotated[tuple[str, ...], NoDecode] = Field(
-        RADIOGRAPH_MODALITIES, description="DICOM modalities to accept, separated by commas."
+        RADIOGRAPH_MODALITIES, min_length=1, description="DICOM modalities to accept, separated by commas."
     )
     max_concurrent_requests: int = Field(
         16,

@@ -49,6 +49,8 @@ def problem(request: Request, status: int, code: str, detail: str, headers: dict
 
 def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
     """Describe errors for OpenAPI, one example a code."""
+    # Given as `model`, FastAPI would describe it as application/json.
+    schema = Problem.model_json_schema()
     described: dict[int | str, dict[str, Any]] = {}
     for error in errors:
         status = status_of(error)
@@ -61,7 +63,7 @@ def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
         )
         entry = described.setdefault(
             int(status),
-            {"description": status.phrase, "model": Problem, "content": {MEDIA_TYPE: {"examples": {}}}},
+            {"description": status.phrase, "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}},
         )
         entry["content"][MEDIA_TYPE]["examples"][error.code] = {"value": example.model_dump()}
     return described

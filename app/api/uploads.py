@@ -46,31 +46,44 @@ class _InMemoryParser(MultiPartParser):
         super().__init__(request.headers, _limited(request, max_bytes), max_files=_MAX_PARTS, max_fields=_MAX_PARTS)
         # Starlette moves what is larger to a temporary file; uploads must never touch a disk.
         self.spool_max_size = max_bytes + 1
+        self.ended = False
+
+    def on_end(self) -> None:
+        """Note the closing boundary."""
+        self.ended = True
 
 
 async def _read_multipart(request: Request, max_bytes: int) -> bytes:
+    parser = _InMemoryParser(request, max_bytes)
     try:
-        form = await _InMemoryParser(request, max_bytes).parse()
+        form = await parser.parse()
     except MultiPartException as error:
         raise MalformedMultipart(
             f"The body is declared multipart/form-data but cannot be parsed: {error.message}"
         ) from error
     try:
+        if not parser.ended:
+            raise MalformedMultipart("The multipart form ends before its closing boundary. Send it whole.")
         return await _only_file(form).read()
     finally:
         await form.close()
 
 
 def _only_file(form: FormData) -> UploadFile:
-    items = form.multi_items()
-    files = [value for _, value in items if isinstance(value, UploadFile)]
+    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
     if len(files) > 1:
         raise TooManyFiles(f"Received {len(files)} files. Send one image a request, in the field '{FIELD}'.")
     file = form.get(FIELD)
     if not isinstance(file, UploadFile):
-        received = f"{len(items)} other field{'s' * (len(items) != 1)}" if items else "an empty form"
-        raise MissingFile(f"Received {received}. Send one image as a file in the field '{FIELD}'.")
+        raise MissingFile(f"Received {_describe(form)}. Send one image as a file in the field '{FIELD}'.")
     return file
+
+
+def _describe(form: FormData) -> str:
+    if FIELD in form:
+        return f"text in the field '{FIELD}', where a file with a file name belongs"
+    count = len(form.multi_items())
+    return f"{count} other field{'s' * (count != 1)}" if count else "an empty form"
 
 
 async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
@@ -84,5 +97,5 @@ async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, No
 
 def _too_large(max_bytes: int) -> BodyTooLarge:
     return BodyTooLarge(
-        f"The body is larger than {max_bytes} bytes ({max_bytes / 2**20:.0f} MiB), the most that is accepted."
+        f"The body is larger than {max_bytes} bytes ({max_bytes / 2**20:.3g} MiB), the most that is accepted."
     )

@@ -1,0 +1,146 @@
+"""The real service, ``python -m app``, in a process of its own."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any, Final
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+ROOT: Final = Path(__file__).parents[2]
+_START_SECONDS: Final = 120
+_STOP_SECONDS: Final = 30
+
+NO_DISK: Final = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
+"""Prelude under which no file can be written, not even by root."""
+
+NO_TENSORFLOW: Final = "import sys; sys.modules['tensorflow'] = None"
+"""Prelude under which TensorFlow is not installed, as far as an import can tell."""
+
+
+class Server:
+    """A running service; entered as a context manager it is stopped at the end.
+
+    Attributes:
+        url: Where it listens.
+        client: An HTTP client of it.
+        stdout, stderr: Lines written so far; complete once it has stopped.
+    """
+
+    def __init__(self, prelude: str = "", **settings: object) -> None:
+        """Start, and wait until it says that it is ready.
+
+        Args:
+            prelude: Python code that its process runs first.
+            **settings: ``CXR_`` settings by field name, and other environment variables in capitals.
+        """
+        self.stdout: list[str] = []
+        self.stderr: list[str] = []
+        self._news = threading.Condition()
+        self._process = subprocess.Popen(
+            _command(prelude), cwd=ROOT, env=_environment(settings), stdout=-1, stderr=-1, text=True
+        )
+        outputs = ((self._process.stdout, self.stdout), (self._process.stderr, self.stderr))
+        self._readers = [threading.Thread(target=self._read, args=output) for output in outputs]
+        for reader in self._readers:
+            reader.start()
+        ready = self._wait_for_line(self.stdout, r" is ready at (http://\S+) - ")
+        if not ready:
+            self._process.kill()
+            self._finish()
+            raise AssertionError("The service did not start:\n" + "".join(self.stderr))
+        self.url = ready[1]
+        self.client = httpx.Client(base_url=self.url, timeout=60, trust_env=False)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        url = httpx.URL(self.url)
+        return url.host, url.port or 80
+
+    def metric(self, name: str, /, **labels: str) -> float:
+        """Sum of the samples of this name that have these labels."""
+        families = text_string_to_metric_families(self.client.get("/metrics").text)
+        samples = [sample for family in families for sample in family.samples]
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal if it still runs; answer its exit code."""
+        self.client.close()
+        self._process.send_signal(number)
+        return self._finish()
+
+    def log(self) -> list[dict[str, Any]]:
+        """The log so far, parsed; complete once it has stopped."""
+        return [json.loads(line) for line in self.stderr if line]
+
+    def wait_for_log(self, message: str) -> dict[str, Any]:
+        """The first line of the log with this in its message."""
+        assert self._wait_for_line(self.stderr, re.escape(message)), "".join(self.stderr)
+        return next(line for line in self.log() if message in line["message"])
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _finish(self) -> int:
+        try:
+            code = self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+        for reader in self._readers:
+            reader.join()
+        return code
+
+    def _read(self, stream: IO[str], lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._news:
+                    lines.append(line)
+                    self._news.notify_all()
+        with self._news:
+            lines.append("")
+            self._news.notify_all()
+
+    def _wait_for_line(self, lines: list[str], pattern: str) -> re.Match[str] | None:
+        """Wait for a line that matches, or for the end of the output."""
+
+        def find() -> re.Match[str] | None:
+            return next((match for line in lines if (match := re.search(pattern, line))), None)
+
+        with self._news:
+            self._news.wait_for(lambda: find() or lines[-1:] == [""], _START_SECONDS)
+            return find()
+
+
+def refused(prelude: str = "", **settings: object) -> subprocess.CompletedProcess[str]:
+    """Start a service that is expected to end by itself, and wait for its end."""
+    return subprocess.run(
+        _command(prelude),
+        cwd=ROOT,
+        env=_environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=_START_SECONDS,
+        check=False,
+    )
+
+
+def _command(prelude: str) -> list[str]:
+    code = f"{prelude}\nimport runpy; runpy.run_module('app', run_name='__main__', alter_sys=True)"
+    return [sys.executable, "-c", code] if prelude else [sys.executable, "-m", "app"]
+
+
+def _environment(settings: dict[str, object]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("CXR_")}
+    given = {name if name.isupper() else f"CXR_{name.upper()}": str(value) for name, value in settings.items()}
+    return {**inherited, "CXR_PORT": "0", **given}
