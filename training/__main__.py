@@ -49,7 +49,8 @@ def fit(
 
         manifest = read_manifest(data)
         if not manifest.grouped:
-            _stderr.print("No groups are known (metadata.csv): images of one patient may be in two parts of the split.")
+            note = "metadata.csv does not give every image a group: a patient may be in two parts of the split."
+            _stderr.print(note, soft_wrap=True)
         run_fit(manifest, config, out)
         typer.echo(out / "best.weights.h5")
 
@@ -84,8 +85,8 @@ def _recipe_path(recipe: str) -> Path:
 def _errors_for_people() -> Iterator[None]:
     try:
         yield
-    except CxrError as error:
-        _stderr.print(f"error: {error}", style="red", markup=False, highlight=False)
+    except (CxrError, OSError) as error:
+        _stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 

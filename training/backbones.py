@@ -1,10 +1,14 @@
 """The registry of backbones, and the one head under which they are compared."""
 
+import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
+import h5py
 import keras
 
 from app.errors import TrainingError
@@ -34,6 +38,9 @@ BACKBONES: Final[dict[BackboneName, Backbone]] = {
     "NASNetLarge": Backbone(keras.applications.NASNetLarge, "tf", "nasnet_large_no_top.h5"),
     "NASNetMobile": Backbone(keras.applications.NASNetMobile, "tf", "nasnet_mobile_no_top.h5"),
 }
+
+_DOWNLOAD_FAILURES: Final = ("URL fetch failure", "Incomplete or corrupted file")
+"""How the messages begin by which ``keras.utils.get_file`` reports a failed download."""
 
 # Means of the ImageNet training set in RGB. Source: keras.applications.imagenet_utils, mode "caffe".
 _IMAGENET_MEAN_RGB: Final = (123.68, 116.779, 103.939)
@@ -80,18 +87,19 @@ def _with_imagenet_weights(entry: Backbone, arguments: dict[str, Any]) -> keras.
     try:
         return entry.application(weights="imagenet", **arguments)
     except Exception as error:  # Keras raises a bare Exception when a download fails.
-        if "URL fetch failure" not in str(error):
+        if not str(error).startswith(_DOWNLOAD_FAILURES):
             raise
-        folder = (
-            Path(keras.config.keras_home()) / "models"
-            if hasattr(keras.config, "keras_home")
-            else Path.home() / ".keras/models"
-        )
         raise TrainingError(
-            f"The ImageNet weights could not be downloaded ({error}). On a machine with a network, fetch "
-            f"{entry.imagenet_file} from that address and put it into {folder}, or pass --weights FILE; "
+            f"The ImageNet weights could not be downloaded ({error}). On a machine with a network, download that "
+            f"address and put it here as {_keras_models_folder() / entry.imagenet_file}, or pass --weights FILE; "
             "--weights random trains from scratch."
         ) from error
+
+
+def _keras_models_folder() -> Path:
+    """Find where Keras looks for the weights of its applications. Source: ``keras.utils.get_file``."""
+    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    return (home if os.access(home, os.W_OK) else Path("/tmp/.keras")) / "models"  # noqa: S108
 
 
 def _load_weights(backbone: keras.Model, path: Path) -> None:
@@ -100,9 +108,24 @@ def _load_weights(backbone: keras.Model, path: Path) -> None:
             f"There is no weights file {path}. Give 'imagenet', 'random' or a .h5 file for {backbone.name}."
         )
     try:
-        backbone.load_weights(path)
+        with warnings.catch_warnings(action="ignore"):  # Of what the error then says.
+            backbone.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
-        raise TrainingError(f"{path} does not fit the backbone: {error}") from error
+        raise TrainingError(f"{path} does not fit the backbone: {_explain(error, backbone, path)}") from error
+
+
+def _explain(error: Exception, backbone: keras.Model, path: Path) -> str:
+    """Shorten Keras' message to the first layer that differs, and name that layer where Keras does not."""
+    message = " ".join(str(error).split(" Target variable:")[0].split("List of objects")[0].split())
+    if "Layer count mismatch" not in message:
+        return message
+    with h5py.File(path) as file:
+        saved = [str(name) for name in file.attrs.get("layer_names", ()) if len(file[name].attrs["weight_names"])]
+    ours = [layer.name for layer in backbone.layers if layer.weights]
+    first = next((pair for pair in zip_longest(ours, saved) if pair[0] != pair[1]), None)
+    return (
+        f"{message} The first that differs is {first[0]} in the backbone, {first[1]} in the file." if first else message
+    )
 
 
 def _scaling(kind: str) -> keras.Layer:

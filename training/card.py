@@ -37,8 +37,8 @@ def model_card(metadata: Metadata, config: FitConfig, manifest: Manifest, parts:
 
 _INTENDED_USE = """## Intended use
 
-Research and teaching on frontal chest radiographs of adults. Not for screening, triage or diagnosis of
-anybody. A probability given here is not the probability that a patient has COVID-19."""
+Research and teaching on frontal chest radiographs like those of the data below. Not for screening, triage
+or diagnosis of anybody. A probability given here is not the probability that a patient has COVID-19."""
 
 
 def _model(metadata: Metadata, config: FitConfig) -> str:
@@ -87,9 +87,9 @@ def _data(manifest: Manifest, parts: Split) -> str:
             f"{len(manifest.records):,} images, split 64:16:20 {how} (digest `{manifest.digest[:16]}`).",
             _table(["part", *LABELS, "groups"], rows),
             _table(["source", *LABELS], source_rows),
-            "Licences, by image: "
+            "Licences as the sources give them, by image: "
             + "; ".join(f"{licence} ({count})" for licence, count in licences.most_common())
-            + ". Part of the images is non-commercial or without a stated licence: research use only.",
+            + ". An image without a stated licence, or under a non-commercial one, allows no more than research.",
         ]
     )
 
@@ -132,7 +132,7 @@ def _limits(manifest: Manifest) -> str:
         "- A model can reach such figures by telling apart where images come from (shape, borders, burned-in marks, "
         "exposure) and not the disease: compare the trivial rules and the AUC within a source that holds both classes.",
         f"- Sources that hold both classes: {', '.join(shared) or 'none'}.",
-        "- Anything that is not a frontal chest radiograph of an adult gets an answer too, without meaning.",
+        "- Anything that is not a frontal chest radiograph gets an answer too, without meaning.",
         "- Labels come from the sources and are not certain.",
     ]
     return "\n".join(lines)

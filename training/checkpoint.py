@@ -1,9 +1,14 @@
 """Resume a run from its last finished epoch, and average its weights."""
 
+import csv
+import io
 import json
 import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
@@ -61,7 +66,8 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
     """Write all that the next epoch depends on, atomically, at the end of each; restore it on demand.
 
     Restored are the weights, the optimizer, the average, the stopping rule's counters, the best value
-    so far and the history. Order and augmentation of an epoch follow from its number alone.
+    so far, the history, the random streams of the dropout layers, and Python's, by which Keras shuffles
+    the batches. What is in a batch follows from the epoch's number alone.
     Must stand after the callbacks whose state it keeps.
     """
 
@@ -96,10 +102,19 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
             model.optimizer.build(model.trainable_variables)
             for variable, value in zip(model.optimizer.variables, _unpack(arrays, "optimizer"), strict=True):
                 variable.assign(value)
+            for variable, value in zip(_dropout_streams(model), _unpack(arrays, "dropout"), strict=True):
+                variable.assign(value)
             if self.average:
                 self.average.average, self.average.steps = _unpack(arrays, "average"), meta["average_steps"]
         self.history, self._restored = meta["history"], meta
+        version, internal_state, next_gauss = meta["random"]
+        random.setstate((version, tuple(internal_state), next_gauss))
         return len(self.history)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the restored run had stopped early, and was cut off before it said so."""
+        return bool(self._restored) and self._restored["stopping"]["wait"] >= self.stopping.patience
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Give the other callbacks their counters back, which their own start has reset."""
@@ -115,19 +130,62 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
         arrays = _pack("model", set_aside if set_aside is not None else self.model.get_weights())
         arrays |= _pack("optimizer", [np.asarray(v) for v in self.model.optimizer.variables])
         arrays |= _pack("average", self.average.average if self.average else [])
+        arrays |= _pack("dropout", [np.asarray(v) for v in _dropout_streams(self.model)])
         meta = {
             "stage": self.stage,
             "history": self.history,
             "average_steps": self.average.steps if self.average else 0,
             "stopping": {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch")},
             "best": float(self.best.best),
+            "random": random.getstate(),
         }
-        partial = self.path.with_suffix(".partial")
-        with partial.open("wb") as file:
+        with replacing(self.path) as file:
             np.savez(file, meta=json.dumps(meta), **arrays)  # type: ignore[arg-type]
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+
+
+class HistoryFile(keras.callbacks.Callback):  # type: ignore[misc]
+    """Write the metrics of all finished epochs as CSV, each once however often the run was cut off.
+
+    Must stand after the state whose history it writes.
+    """
+
+    def __init__(self, path: Path, state: TrainingState) -> None:
+        """Write the history of ``state`` to the file ``path``."""
+        super().__init__()
+        self.path, self.state = path, state
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Write what a resumed run had finished."""
+        self._write()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Write the file anew with this epoch."""
+        self._write()
+
+    def _write(self) -> None:
+        history = self.state.history
+        text = io.StringIO(newline="")
+        table = csv.DictWriter(text, ["epoch", *sorted(history[0])] if history else ["epoch"])
+        table.writeheader()
+        table.writerows({"epoch": epoch} | metrics for epoch, metrics in enumerate(history))
+        with replacing(self.path) as file:
+            file.write(text.getvalue().encode())
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its name, or another's place, only once it is whole and on disk."""
+    partial = path.with_name(f"{path.name}.partial")
+    with partial.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def _dropout_streams(model: keras.Model) -> list[keras.Variable]:
+    """Return the states of the model's random streams, which ``get_weights`` leaves out."""
+    return [variable for variable in model.variables if "seed_generator" in variable.path]
 
 
 def _pack(name: str, weights: Weights) -> dict[str, NDArray[np.float32]]:

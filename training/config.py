@@ -57,7 +57,9 @@ class Stage(_Frozen):
     final_learning_rate: float = Field(1e-6, ge=0, description="Of the last epoch. Source: original study.")
     warmup_epochs: int = Field(0, ge=0, description="Epochs that climb to the peak.")
     schedule_epochs: int | None = Field(
-        None, ge=1, description="Length of the cosine where it is not ``epochs``: a stage cut short keeps its rate high."
+        None,
+        ge=1,
+        description="Length of the cosine where it is not ``epochs``: a stage cut short keeps its rate high.",
     )
     augmentation: Augmentation | None = Field(None, description="Instead of the run's.")
     mixup_alpha: float | None = Field(None, ge=0, description="Instead of the run's.")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import TrainingError, UploadError
-from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, DecodeLimits, decode, to_network_input, to_square
+from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, DecodeLimits, GreyImage, decode, to_network_input, to_square
 from training.augment import augment
 from training.config import FitConfig
 from training.manifest import LABELS, Record
@@ -39,7 +39,7 @@ def load_squares(
     if path and path.exists():
         return np.asarray(np.load(path))
     with ThreadPoolExecutor() as pool:
-        squares = np.stack(list(pool.map(lambda r: _load_square(root, r, size), records)))
+        squares = np.stack(list(pool.map(lambda r: to_square(read_image(root, r).pixels, size), records)))
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.npy")
@@ -48,12 +48,16 @@ def load_squares(
     return squares
 
 
-def _load_square(root: Path, record: Record, size: int) -> NDArray[np.uint8]:
+def read_image(root: Path, record: Record) -> GreyImage:
+    """Decode one image as the service does, but of any size.
+
+    Raises:
+        TrainingError: It cannot be read; the message names the file.
+    """
     try:
-        grey = decode((root / record.path).read_bytes(), DecodeLimits(max_pixels=10**9))
+        return decode((root / record.path).read_bytes(), DecodeLimits(max_pixels=10**9))
     except UploadError as error:
         raise TrainingError(f"{root / record.path}: {error}") from error
-    return to_square(grey.pixels, size)
 
 
 def one_hot(records: Sequence[Record]) -> NDArray[np.float32]:
@@ -64,8 +68,9 @@ def one_hot(records: Sequence[Record]) -> NDArray[np.float32]:
 class XrayDataset(keras.utils.PyDataset):  # type: ignore[misc]
     """Batches of network input and one-hot labels.
 
-    In training the order, the augmentation and mixup depend on the seed, the epoch and the position
-    alone, so that an epoch is the same whether or not training was interrupted before it.
+    In training a batch (its images, their augmentation and mixup) depends on the seed, the epoch and its
+    index alone, so that an epoch is the same whether or not training was interrupted before it. Keras
+    shuffles the indices, and ends an epoch once before the first: it trains epoch 0 on what is called 1 here.
     """
 
     def __init__(

@@ -91,18 +91,18 @@ def with_intervals(
         estimated are left out.
     """
     point = point_metrics(labels, probabilities, threshold)
+    estimable = [name for name, value in point.items() if not np.isnan(value)]
     rng = np.random.default_rng(seed)
     members = _members(groups)
     rounds = []
     for _ in range(BOOTSTRAP_ROUNDS):
         chosen = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        rounds.append(list(point_metrics(labels[chosen], probabilities[chosen], threshold).values()))
+        measured = point_metrics(labels[chosen], probabilities[chosen], threshold)
+        rounds.append([measured[name] for name in estimable])
     tail = (1 - CONFIDENCE) / 2
     low, high = np.nanquantile(np.array(rounds), [tail, 1 - tail], axis=0)
     return {
-        name: {"value": value, "low": float(low[i]), "high": float(high[i])}
-        for i, (name, value) in enumerate(point.items())
-        if not np.isnan(value)
+        name: {"value": point[name], "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(estimable)
     }
 
 
@@ -156,14 +156,13 @@ def trivial_rules(
 
 
 def _best_limit(values: NDArray[np.float64], labels: Labels) -> float:
-    limits = np.unique(values)
+    limits = np.append(np.unique(values), np.inf)  # The last never answers COVID-19.
     accuracy = [((values >= limit) == (labels == POSITIVE)).mean() for limit in limits]
     return float(limits[int(np.argmax(accuracy))])
 
 
 def _f1(actual: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    agreed = 2 * int((actual & predicted).sum())
-    return agreed / max(int(actual.sum() + predicted.sum()), 1)
+    return float(2 * (actual & predicted).sum() / (actual.sum() + predicted.sum())) if actual.any() else np.nan
 
 
 def _members(groups: Sequence[str]) -> list[NDArray[np.intp]]:

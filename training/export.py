@@ -121,6 +121,7 @@ def _save(module: tf.Module, folder: Path) -> None:
     (folder / "assets").rmdir()  # Empty: the graph reads no files.
     (folder / EXTRA).mkdir()
     make_golden(_infer_of(module)).save(folder / GOLDEN)
+    (folder / MODEL_CARD).touch()  # Written when there are metrics to show.
 
 
 def _infer_of(module: tf.Module) -> Infer:

@@ -1,20 +1,22 @@
 """Train one backbone: data folder in, run folder out.
 
-A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``best.weights.h5``,
-``history-<stage>.csv`` and ``state.npz``, from which the same command goes on after the last finished
-epoch when it was cut off.
+A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``stage-<n>.weights.h5`` and, of
+the last stage, ``best.weights.h5`` (each stage's best epoch), ``history-<n>.csv``, ``stage-<n>.done``, and
+``state.npz``, from which the same command goes on after the last finished epoch when it was cut off.
 """
 
 import json
 import logging
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from app.errors import TrainingError
 from training.backbones import build_model
-from training.checkpoint import TrainingState, WeightAverage
+from training.checkpoint import HistoryFile, TrainingState, WeightAverage, replacing
 from training.config import FitConfig, Stage
 from training.dataset import XrayDataset, load_squares, one_hot
 from training.manifest import Manifest, Record
@@ -51,12 +53,16 @@ def fit(manifest: Manifest, config: FitConfig, run: Path) -> keras.Model:
 
 
 def load_best(run: Path, config: FitConfig) -> keras.Model:
-    """Rebuild a run's model at the size of the artifact and load its best weights."""
-    path = run / "best.weights.h5"
-    if not path.exists():
-        raise TrainingError(f"{run} holds no finished training: best.weights.h5 is missing. Run 'fit' first.")
+    """Rebuild a run's model at the size of the artifact and load its best weights.
+
+    Raises:
+        TrainingError: The run is unfinished.
+    """
+    last = run / f"stage-{len(config.stages) - 1}.done"
+    if not last.exists():
+        raise TrainingError(f"{run} holds no finished training: {last.name} is missing. Run the same 'fit' again.")
     model = build_model(config, weights="random")
-    model.load_weights(path)
+    model.load_weights(run / "best.weights.h5")
     return model
 
 
@@ -79,15 +85,36 @@ def read_data_digest(run: Path) -> str:
 
 def _claim(run: Path, manifest: Manifest, config: FitConfig) -> None:
     """Write what the run consists of, or check that the folder is of the same run."""
-    ours = {"config.json": config.model_dump_json(indent=2), "data.json": json.dumps({"manifest": manifest.digest})}
-    for name, text in ours.items():
+    ours = {"config.json": config.model_dump(mode="json"), "data.json": {"manifest": manifest.digest}}
+    for name, content in ours.items():
         path = run / name
-        if path.exists() and json.loads(path.read_text()) != json.loads(text):
-            raise TrainingError(
-                f"{run} holds a run of another recipe or other data: {name} differs. "
-                "Give another --out, or the recipe and data of that run to resume it."
-            )
-        path.write_text(text)
+        if path.exists():
+            _assert_equal(run, name, dict(_flat(json.loads(path.read_text()))), dict(_flat(content)))
+            continue
+        with replacing(path) as file:
+            file.write(json.dumps(content, indent=2).encode())
+
+
+def _assert_equal(run: Path, name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
+    differing = [
+        f"{field} is {theirs.get(field, 'absent')} there and {ours.get(field, 'absent')} here"
+        for field in theirs | ours
+        if theirs.get(field) != ours.get(field)
+    ]
+    if differing:
+        raise TrainingError(
+            f"{run} holds a run of another recipe or other data: in its {name} {'; '.join(differing)}. "
+            "Give another --out, or the recipe and data of that run to resume it."
+        )
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the fields of nested JSON by their dotted names."""
+    if not isinstance(value, dict | list):
+        yield name, value
+        return
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _flat(inner, f"{name}.{key}" if name else str(key))
 
 
 def _run_stage(
@@ -101,12 +128,8 @@ def _run_stage(
     if (run / f"stage-{number}.done").exists():
         model.load_weights(best_path)
         return model
-    model.get_layer("backbone").trainable = stage.train_backbone
-    model.compile(
-        optimizer=_optimizer(stage),
-        loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
-        metrics=["accuracy"],
-    )
+    stream = random.getstate()
+    _compile(model, stage, config)
     average = WeightAverage(config.average_decay) if config.average_decay else None
     stopping = keras.callbacks.EarlyStopping(config.monitor, patience=stage.patience)
     checkpoint = keras.callbacks.ModelCheckpoint(
@@ -115,25 +138,36 @@ def _run_stage(
     state = TrainingState(run / "state.npz", number, stopping, checkpoint, average)
     epoch = state.restore(model)
     logger.info("stage %d: %s, from epoch %d of %d", number, stage, epoch, stage.epochs)
-    model.fit(
-        _dataset(parts.train, manifest, config, stage, run, epoch=epoch),
-        validation_data=_dataset(parts.validation, manifest, config, stage, run),
-        epochs=stage.epochs,
-        initial_epoch=epoch,
-        callbacks=[
-            *([average] if average else []),
-            keras.callbacks.LearningRateScheduler(lambda e, _: _learning_rate(e, stage)),
-            stopping,
-            checkpoint,
-            state,
-            EpochProgress(f"stage {number + 1} of {len(config.stages)}", stage.epochs),
-            keras.callbacks.CSVLogger(run / f"history-{number}.csv", append=epoch > 0),
-        ],
-        verbose=0,
-    )
+    with EpochProgress(f"stage {number + 1} of {len(config.stages)}", stage.epochs) as progress:
+        model.fit(
+            _dataset(parts.train, manifest, config, stage, run, epoch=epoch),
+            validation_data=_dataset(parts.validation, manifest, config, stage, run),
+            epochs=epoch if state.stopped else stage.epochs,
+            initial_epoch=epoch,
+            callbacks=[
+                *([average] if average else []),
+                keras.callbacks.LearningRateScheduler(lambda e, _: _learning_rate(e, stage)),
+                stopping,
+                checkpoint,
+                state,
+                HistoryFile(run / f"history-{number}.csv", state),
+                progress,
+            ],
+            verbose=0,
+        )
     (run / f"stage-{number}.done").touch()
+    random.setstate(stream)  # The next stage is the same whether or not this process trained this one.
     model.load_weights(best_path)
     return model
+
+
+def _compile(model: keras.Model, stage: Stage, config: FitConfig) -> None:
+    model.get_layer("backbone").trainable = stage.train_backbone
+    model.compile(
+        optimizer=_optimizer(stage),
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
+        metrics=["accuracy"],
+    )
 
 
 def _dataset(

@@ -49,7 +49,7 @@ class Manifest:
     Attributes:
         root: The data folder.
         records: One a file.
-        grouped: Whether ``metadata.csv`` gave the groups.
+        grouped: Whether ``metadata.csv`` gave every image its group.
     """
 
     root: Path
@@ -58,8 +58,8 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over every path, label, group and file digest: equal manifests, equal data."""
-        lines = (f"{r.path}\t{r.label}\t{r.group}\t{r.sha256}" for r in self.records)
+        """SHA-256 over all that decides a split and what is in it: path, label, group, source and file digest."""
+        lines = (f"{r.path}\t{r.label}\t{r.group}\t{r.source}\t{r.sha256}" for r in self.records)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
@@ -87,12 +87,13 @@ def read_manifest(root: Path) -> Manifest:
     table = _read_table(root)
     records = []
     for label, folder in enumerate(folders):
-        files = sorted(p for p in folder.rglob("*") if _is_image(p))
+        files = sorted(p for p in folder.rglob("*") if _is_image(p, folder))
         if not files:
             raise TrainingError(f"{folder} holds no images. Put the {LABELS[label]} images there.")
         records += [_record(root, path, label, table) for path in files]
     records.sort(key=lambda record: record.path)
-    return Manifest(root, tuple(records), grouped=any(row.get("group") for row in table.values()))
+    grouped = all(table.get(record.path, {}).get("group") for record in records)
+    return Manifest(root, tuple(records), grouped)
 
 
 def count_classes(records: list[Record] | tuple[Record, ...]) -> tuple[int, int]:
@@ -111,16 +112,17 @@ def _class_folders(root: Path) -> tuple[Path, Path]:
     raise TrainingError(f"{root} must hold the class folders {accepted} (non-COVID and COVID-19). Found: {found}.")
 
 
-def _is_image(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".") and path.suffix.lower() in _SUFFIXES
+def _is_image(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and path.suffix.lower() in _SUFFIXES and path.is_file()
 
 
 def _read_table(root: Path) -> dict[str, dict[str, str]]:
     path = root / "metadata.csv"
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a mark in front.
+        rows = list(csv.DictReader(file, restval=""))
     if rows and "path" not in rows[0]:
         raise TrainingError(f"{path} has no column 'path'. Found: {', '.join(rows[0])}.")
     return {row["path"]: row for row in rows}
@@ -129,7 +131,7 @@ def _read_table(root: Path) -> dict[str, dict[str, str]]:
 def _record(root: Path, path: Path, label: int, table: dict[str, dict[str, str]]) -> Record:
     relative = path.relative_to(root).as_posix()
     row = table.get(relative, {})
-    if row.get("label", str(label)) != str(label):
+    if row.get("label") not in (None, "", str(label)):
         raise TrainingError(
             f"{relative} lies in the folder of {LABELS[label]}, but metadata.csv gives it label {row['label']}."
         )

@@ -1,12 +1,18 @@
 """Progress of training on standard error: a bar an epoch, with the time left and the current metrics."""
 
+from types import TracebackType
+from typing import Self
+
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]
-    """Show a bar of the epoch's batches; leave a line with the metrics of each finished epoch."""
+    """Show a bar of the epoch's batches; leave a line with the metrics of each finished epoch.
+
+    A context manager, so that the terminal gets its cursor back when training is cut off.
+    """
 
     def __init__(self, title: str, epochs: int) -> None:
         """Name what is trained, and for how many epochs at most."""
@@ -14,6 +20,14 @@ class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]
         self._title, self._epochs = title, epochs
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Start the epoch's bar."""
@@ -32,10 +46,6 @@ class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]
         """Replace the bar with a line."""
         self._stop()
         self._console.print(f"{self._title}, epoch {epoch + 1} of {self._epochs}: {_as_text(logs)}", highlight=False)
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Remove a bar that is still shown."""
-        self._stop()
 
     def _stop(self) -> None:
         if self._bar:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
 from app.errors import TrainingError
-from training.manifest import LABELS, Manifest, Record
+from training.manifest import LABELS, Manifest, Record, count_classes
 
 FOLDS: Final = 5
 """20 % for test, then 20 % of the rest for validation: 64:16:20. Source: the original study."""
@@ -47,6 +47,11 @@ def split(manifest: Manifest, seed: int) -> Split:
     train, validation = _hold_out(strata[rest], groups[rest], seed)
     result = Split(tuple(records[rest[train]]), tuple(records[rest[validation]]), tuple(records[test]))
     assert_disjoint(result)
+    for name, part in result.parts().items():
+        if 0 in count_classes(part):
+            raise TrainingError(
+                f"The {name} part would hold a single class: a few groups hold most images of the other."
+            )
     return result
 
 

@@ -1,0 +1,102 @@
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tests.training.tiny import CONFIG, tiny_network
+from training.backbones import BACKBONES, Backbone, build_model
+from training.config import BackboneName, FitConfig
+
+HEAD = [
+    "head_bn_1",
+    "head_dense_1",
+    "head_bn_2",
+    "head_dropout",
+    "head_dense_2",
+    "head_bn_3",
+    "probabilities",
+]
+
+
+def wide_network(*, input_shape: tuple[int, int, int], name: str, **_: Any) -> keras.Model:
+    """As many features as NASNetLarge has, 4,032, and hardly more."""
+    image = keras.Input(input_shape)
+    return keras.Model(image, keras.layers.Conv2D(4032, 1, strides=32)(image), name=name)
+
+
+@pytest.fixture
+def model(tiny_backbone: None) -> keras.Model:
+    return build_model(CONFIG, 64)
+
+
+def test_layers_have_the_names_that_the_export_goes_by(model: keras.Model) -> None:
+    assert [layer.name for layer in model.layers] == ["image", "scaling", "backbone", "features", *HEAD]
+
+
+def test_answers_probabilities_for_any_batch(model: keras.Model) -> None:
+    answer = np.asarray(model(np.random.default_rng(0).random((5, 64, 64, 3), np.float32)))
+    assert (answer.shape, answer.dtype) == ((5, 2), np.float32)
+    np.testing.assert_allclose(answer.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_the_head_is_that_of_the_study(model: keras.Model) -> None:
+    assert [model.get_layer(f"head_dense_{n}").units for n in (1, 2)] == [512, 256]
+    assert model.get_layer("head_dropout").rate == 0.2
+    penalty = model.get_layer("head_dense_1").kernel_regularizer
+    assert (float(penalty.l1), float(penalty.l2)) == (pytest.approx(1e-5), pytest.approx(1e-4))
+    assert model.get_layer("head_dense_2").kernel_regularizer is None
+
+
+def test_the_head_on_nasnetlarge_has_the_studys_number_of_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    """87,132,756 in all, 84,916,818 of them NASNetLarge's without its top, and 2,206,338 trainable."""
+    monkeypatch.setitem(BACKBONES, "NASNetLarge", Backbone(wide_network, "tf", ""))
+    model = build_model(FitConfig(weights="random"), 32)
+    backbone = model.get_layer("backbone")
+    backbone.trainable = False
+    assert model.count_params() - backbone.count_params() == 87_132_756 - 84_916_818
+    assert sum(int(np.prod(variable.shape)) for variable in model.trainable_variables) == 2_206_338
+
+
+@pytest.mark.parametrize(
+    ("name", "preprocess_input"),
+    [
+        ("VGG16", keras.applications.vgg16.preprocess_input),
+        ("ResNet50", keras.applications.resnet50.preprocess_input),
+        ("NASNetLarge", keras.applications.nasnet.preprocess_input),
+        ("NASNetMobile", keras.applications.nasnet.preprocess_input),
+    ],
+)
+def test_scaling_is_what_the_imagenet_weights_want(
+    name: BackboneName, preprocess_input: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BACKBONES, name, Backbone(tiny_network, BACKBONES[name].scaling, ""))
+    scaling = build_model(FitConfig(backbone=name, weights="random"), 64).get_layer("scaling")
+    levels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
+    scaled = np.asarray(scaling(levels / 255))
+    np.testing.assert_allclose(scaled, preprocess_input(levels.copy()), atol=1e-4)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+@pytest.mark.usefixtures("tiny_backbone")
+def test_the_momentum_of_batch_normalisation_is_set_in_the_backbone_alone(momentum: float | None) -> None:
+    model = build_model(CONFIG.model_copy(update={"batch_norm_momentum": momentum}), 32)
+    assert model.get_layer("backbone").get_layer("bn_1").momentum == (momentum or 0.99)
+    assert model.get_layer("head_bn_1").momentum == 0.99
+
+
+def test_the_applications_accept_how_they_are_called() -> None:
+    """VGG16 is the smallest to build: the others are called alike."""
+    model = build_model(FitConfig(backbone="VGG16", weights="random"), 32)
+    assert model.get_layer("features").output.shape == (None, 512)
+
+
+@pytest.mark.usefixtures("tiny_backbone")
+def test_equal_seeds_give_equal_weights() -> None:
+    def weights(seed: int) -> list[np.ndarray]:
+        keras.utils.set_random_seed(seed)
+        return build_model(CONFIG, 32).get_weights()
+
+    first, again, other = weights(7), weights(7), weights(8)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))

@@ -1,0 +1,166 @@
+from collections import Counter
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from app.errors import TrainingError
+from app.imaging import decode, to_network_input, to_square
+from tests.images import dicom, encode, radiograph
+from training.config import Augmentation, FitConfig
+from training.dataset import XrayDataset, load_squares, one_hot
+from training.manifest import Manifest, read_manifest
+
+DEEP = radiograph(150, 260, seed=3).astype(np.uint16) * 16
+FILES = {
+    "0/grey.png": encode(radiograph(200, 300), "PNG"),
+    "0/colour.jpg": encode(np.stack([radiograph(seed=seed) for seed in range(3)], axis=-1), "JPEG"),
+    "0/deep.png": encode(DEEP, "PNG"),
+    "0/small.webp": encode(radiograph(60, 50), "WEBP"),
+    "1/film.dcm": dicom(DEEP, bits_stored=12, photometric_interpretation="MONOCHROME1"),
+    "1/exact.bmp": encode(radiograph(224, 224), "BMP"),
+}
+AUGMENTED = FitConfig(
+    batch_size=4, mixup_alpha=0.4, augmentation=Augmentation(mirror_probability=0.5, rotation_degrees=10, contrast=0.2)
+)
+PLAIN = FitConfig(batch_size=4)
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Manifest:
+    for name, data in FILES.items():
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return read_manifest(tmp_path / "data")
+
+
+def test_squares_are_the_services_to_the_last_bit(manifest: Manifest) -> None:
+    squares = load_squares(manifest.root, manifest.records)
+    assert (squares.dtype, squares.shape) == (np.uint8, (6, 224, 224))
+    for square, record in zip(squares, manifest.records, strict=True):
+        np.testing.assert_array_equal(square, to_square(decode(FILES[record.path]).pixels))
+
+
+def test_a_second_call_reads_the_cache(manifest: Manifest, tmp_path: Path) -> None:
+    first = load_squares(manifest.root, manifest.records, tmp_path / "cache", 32)
+    for record in manifest.records:
+        (manifest.root / record.path).unlink()
+    np.testing.assert_array_equal(load_squares(manifest.root, manifest.records, tmp_path / "cache", 32), first)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
+
+
+def test_other_size_content_or_order_misses_the_cache(manifest: Manifest, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    first = load_squares(manifest.root, manifest.records, cache, 32)
+    assert load_squares(manifest.root, manifest.records, cache, 48).shape == (6, 48, 48)
+    np.testing.assert_array_equal(load_squares(manifest.root, manifest.records[::-1], cache, 32), first[::-1])
+    (manifest.root / "0/grey.png").write_bytes(encode(radiograph(seed=9), "PNG"))
+    assert (load_squares(manifest.root, read_manifest(manifest.root).records, cache, 32) != first).any()
+    assert len(list(cache.iterdir())) == 4
+
+
+def test_an_unreadable_image_is_named_and_nothing_is_cached(manifest: Manifest, tmp_path: Path) -> None:
+    (manifest.root / "0/grey.png").write_bytes(FILES["0/grey.png"][:200])
+    with pytest.raises(TrainingError, match=r"0/grey\.png: "):
+        load_squares(manifest.root, manifest.records, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_one_hot_follows_the_records(manifest: Manifest) -> None:
+    assert one_hot(manifest.records).tolist() == [[1, 0]] * 4 + [[0, 1]] * 2
+
+
+def made_up(count: int = 10, size: int = 32) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Squares, each of a single level of its own, and labels."""
+    squares = np.tile(np.arange(count, dtype=np.uint8)[:, None, None] * 20, (1, size, size))
+    return squares, np.eye(2, dtype=np.float32)[np.arange(count) % 2]
+
+
+def dataset(config: FitConfig, epoch: int = 0, *, training: bool = True) -> XrayDataset:
+    return XrayDataset(*made_up(), config, training=training, epoch=epoch)
+
+
+def assert_equal_batches(ours: tuple[NDArray[np.float32], ...], theirs: tuple[NDArray[np.float32], ...]) -> None:
+    for our, their in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(our, their)
+
+
+def test_a_batch_does_not_depend_on_the_order_of_asking() -> None:
+    data = dataset(AUGMENTED)
+    forward = [data[index] for index in range(len(data))]
+    for index in reversed(range(len(data))):
+        assert_equal_batches(data[index], forward[index])
+        assert_equal_batches(dataset(AUGMENTED)[index], forward[index])
+
+
+def test_a_later_epoch_is_the_same_when_it_is_the_first() -> None:
+    data = dataset(AUGMENTED)
+    for epoch in range(4):
+        for index in range(len(data)):
+            assert_equal_batches(data[index], dataset(AUGMENTED, epoch)[index])
+        data.on_epoch_end()
+
+
+@pytest.mark.parametrize("other", [dataset(AUGMENTED, 1), dataset(AUGMENTED.model_copy(update={"seed": 8}))])
+def test_another_epoch_or_seed_gives_another_batch(other: XrayDataset) -> None:
+    assert (dataset(AUGMENTED)[0][0] != other[0][0]).any()
+
+
+def test_every_image_comes_once_an_epoch_with_its_label() -> None:
+    data = dataset(PLAIN)
+    seen = []
+    for _ in range(3):
+        batches = [data[index] for index in range(len(data))]
+        assert [len(images) for images, _ in batches] == [4, 4, 2]
+        order = [round(float(image[0, 0, 0]) * 255 / 20) for images, _ in batches for image in images]
+        assert sorted(order) == list(range(10))
+        assert [int(label.argmax()) for _, labels in batches for label in labels] == [i % 2 for i in order]
+        seen.append(order)
+        data.on_epoch_end()
+    assert seen[0] != seen[1] != seen[2]
+
+
+def test_validation_is_in_order_and_untouched_by_augmentation() -> None:
+    data = dataset(AUGMENTED, training=False)
+    squares, labels = made_up()
+    for _ in range(2):
+        images = np.concatenate([data[index][0] for index in range(len(data))])
+        np.testing.assert_array_equal(images, to_network_input(squares))
+        np.testing.assert_array_equal(np.concatenate([data[index][1] for index in range(len(data))]), labels)
+        data.on_epoch_end()
+
+
+def test_mixup_mixes_images_as_it_mixes_labels() -> None:
+    """Squares of level 0 are class 0, squares of level 255 class 1: pixel and label must stay equal."""
+    squares = np.tile(np.array([0, 255], np.uint8)[np.arange(16) % 2, None, None], (1, 32, 32))
+    config = FitConfig(batch_size=16, mixup_alpha=1)
+    images, labels = XrayDataset(squares, np.eye(2, dtype=np.float32)[np.arange(16) % 2], config, training=True)[0]
+    np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(images[:, 0, 0, 0], labels[:, 1], atol=1e-6)
+    assert ((labels > 0.01) & (labels < 0.99)).any()
+    assert (images.dtype, labels.dtype) == (np.float32, np.float32)
+
+
+@pytest.mark.parametrize("first_epoch", [0, 3])
+def test_keras_feeds_each_batch_of_each_epoch_once(first_epoch: int) -> None:
+    """Also with workers that fetch ahead, in a first and a resumed epoch. Keras counts one epoch on at its start."""
+    asked: list[tuple[int, int, int]] = []
+    fed: list[int] = []
+
+    class Recorded(XrayDataset):
+        def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            asked.append((len(fed), self._epoch, index))
+            return super().__getitem__(index)
+
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    count = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _: fed.append(epoch))
+    data = Recorded(*made_up(30), PLAIN, training=True, epoch=first_epoch)
+    model.fit(data, initial_epoch=first_epoch, epochs=first_epoch + 5, callbacks=[count], verbose=0)
+    asked = [ask for ask in asked if ask[1] != first_epoch]  # Keras looks at two batches to learn their shapes.
+    assert Counter(asked) == {
+        (past, first_epoch + past + 1, index): 1 for past in range(5) for index in range(len(data))
+    }

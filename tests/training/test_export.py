@@ -1,0 +1,140 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import training.export
+from app.artifact import METADATA, MODEL_CARD, Outputs, open_artifact
+from app.errors import ArtifactError, TrainingError
+from tests.training.fixtures import FinishedRun
+from tests.training.tiny import TEMPERATURE, export_tiny
+from training.manifest import read_manifest
+from training.splits import split
+
+pytestmark = pytest.mark.usefixtures("tiny_backbone")
+
+
+def test_the_artifact_describes_the_model(finished: FinishedRun) -> None:
+    metadata = finished.artifact.metadata
+    assert (metadata.name, metadata.version, metadata.backbone) == ("nasnetmobile", 1, "NASNetMobile")
+    assert metadata.labels == ("non-COVID", "COVID-19")
+    assert metadata.data_digest == finished.manifest.digest
+    assert metadata.note == (
+        "Research use only: never a diagnosis. "
+        "NASNetMobile stands in for NASNetLarge, the winner of the original study. "
+        "Trained from random weights, without ImageNet."
+    )
+    assert metadata.temperature == TEMPERATURE
+    assert 0 <= metadata.threshold <= 1
+    variables = finished.artifact.path / "variables/variables.data-00000-of-00001"
+    assert variables.stat().st_size / (4 * metadata.parameter_count) == pytest.approx(1, abs=0.01)
+
+
+def test_the_metrics_say_what_they_were_measured_on(finished: FinishedRun) -> None:
+    metrics = finished.artifact.metadata.metrics
+    for name, records in split(finished.manifest, finished.config.seed).parts().items():
+        if name != "train":
+            assert sum(metrics[name]["images"].values()) == len(records)
+            assert sum(metrics[name]["groups"].values()) == len({r.group for r in records})
+    test = metrics["test"]
+    assert {"accuracy", "sensitivity", "specificity", "roc_auc", "f1_COVID-19"} <= test["metrics"].keys()
+    assert set(test["sources"]) == {"both", "only 0", "only 1"}
+    assert test["sources"]["only 0"]["metrics"].keys() == {"specificity"}
+    assert set(metrics["trivial_rules"]) == {"not_square", "mean_brightness", "contrast"}
+
+
+def test_the_model_tells_the_classes_apart(finished: FinishedRun) -> None:
+    assert finished.artifact.metadata.metrics["test"]["metrics"]["roc_auc"]["value"] > 0.9
+
+
+def test_the_card_holds_what_a_reader_needs(finished: FinishedRun) -> None:
+    card, metrics = finished.artifact.card, finished.artifact.metadata.metrics
+    parts = split(finished.manifest, finished.config.seed).parts()
+    for name, records in parts.items():
+        counts = [sum(r.label == label for r in records) for label in (0, 1)]
+        assert f"| {name} | {counts[0]} | {counts[1]} | {len({r.group for r in records})} |" in card
+    for metric in ("accuracy", "roc_auc", "sensitivity"):
+        measured = metrics["test"]["metrics"][metric]
+        assert f"{measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})" in card
+    assert "| only 0 | " in card
+    assert "not estimable" in card
+    assert "CC0 (24)" in card
+    assert "not stated (24)" in card
+    assert "stands in for NASNetLarge" in card
+    assert "no group is in two parts" in card
+    assert "Not for screening, triage or diagnosis" in card
+    for section in ("## Intended use", "## Model", "## Data", "## Results", "## Limits"):
+        assert f"\n{section}\n" in card
+
+
+def test_a_second_export_gets_the_next_version(finished: FinishedRun, tmp_path: Path) -> None:
+    first = tmp_path / "other" / "1"
+    shutil.copytree(finished.artifact.path, first)
+    (tmp_path / "other" / "notes").mkdir()
+    second = export_tiny(finished.run, finished.manifest, tmp_path, "other")
+    assert second.path == tmp_path / "other" / "2"
+    assert (second.metadata.name, second.metadata.version) == ("other", 2)
+    assert open_artifact(tmp_path / "other").path == second.path
+    assert sorted(path.name for path in first.parent.iterdir()) == ["1", "2", "notes"]
+    for field in ("metrics", "temperature", "threshold", "tolerances", "config_digest", "data_digest"):
+        assert getattr(second.metadata, field) == getattr(finished.artifact.metadata, field)
+
+
+def test_other_data_are_refused(finished: FinishedRun, tmp_path: Path) -> None:
+    shutil.copytree(finished.manifest.root, tmp_path / "data")
+    (tmp_path / "data/0/g00-0.png").unlink()
+    with pytest.raises(TrainingError, match="trained on other data"):
+        export_tiny(finished.run, read_manifest(tmp_path / "data"), tmp_path / "models")
+
+
+def test_an_unfinished_run_is_refused(finished: FinishedRun, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    (run / "stage-1.done").unlink()
+    with pytest.raises(TrainingError, match="no finished training"):
+        export_tiny(run, finished.manifest, tmp_path / "models")
+    assert not (tmp_path / "models").exists()
+
+
+def break_card(*_: Any) -> str:
+    raise OSError(28, "No space left on device")
+
+
+def answer_otherwise(module: Any) -> Callable[[np.ndarray], Any]:
+    infer = INFER_OF(module)
+
+    def wrong(images: np.ndarray) -> Outputs:
+        outputs = infer(images)
+        return Outputs(outputs.probabilities, outputs.heatmap, outputs.features + 1)
+
+    return wrong
+
+
+INFER_OF = training.export._infer_of
+
+
+@pytest.mark.parametrize(
+    ("name", "broken", "message"),
+    [
+        ("model_card", break_card, "No space left"),
+        ("_infer_of", answer_otherwise, "does not reproduce"),
+    ],
+    ids=["disk full at the end", "the saved graph answers otherwise"],
+)
+def test_a_failed_export_leaves_nothing_under_a_models_name(
+    name: str, broken: object, message: str, finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.export, name, broken)
+    with pytest.raises((OSError, ArtifactError), match=message):
+        export_tiny(finished.run, finished.manifest, tmp_path)
+    assert [path for path in tmp_path.glob("*/*") if not path.name.startswith(".")] == []
+
+
+def test_every_file_is_listed_and_nothing_is_left_beside(finished: FinishedRun) -> None:
+    folder = finished.artifact.path
+    files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert files == finished.artifact.metadata.files.keys() | {METADATA}
+    assert MODEL_CARD in files
+    assert [path.name for path in folder.parent.iterdir()] == ["1"]

@@ -1,0 +1,153 @@
+import csv
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import training.fit
+from app.errors import TrainingError
+from app.imaging import to_network_input
+from tests.training.fixtures import FinishedRun
+from tests.training.tiny import CONFIG, STAGE
+from training.backbones import build_model
+from training.config import Augmentation, FitConfig
+from training.dataset import XrayDataset, load_squares, one_hot
+from training.fit import fit, load_best, read_config, read_data_digest
+from training.manifest import Manifest
+from training.splits import split
+
+pytestmark = pytest.mark.usefixtures("tiny_backbone", "eager")
+
+
+def config_of(*stages: dict[str, object]) -> FitConfig:
+    return CONFIG.model_copy(update={"stages": tuple(STAGE.model_copy(update=stage) for stage in stages)})
+
+
+def history(run: Path, stage: int = 0) -> list[dict[str, float]]:
+    with (run / f"history-{stage}.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_a_finished_run_has_its_files(finished: FinishedRun) -> None:
+    assert {path.name for path in finished.run.iterdir()} == {
+        "config.json",
+        "data.json",
+        "cache",
+        "state.npz",
+        "stage-0.done",
+        "stage-0.weights.h5",
+        "history-0.csv",
+        "stage-1.done",
+        "best.weights.h5",
+        "history-1.csv",
+    }
+    assert read_config(finished.run) == finished.config
+    assert read_data_digest(finished.run) == finished.manifest.digest
+
+
+def test_a_finished_run_is_not_trained_again(finished: FinishedRun) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")}
+    fit(finished.manifest, finished.config, finished.run)
+    assert {path: path.stat().st_mtime_ns for path in finished.run.rglob("*")} == before
+
+
+def test_it_learns_two_textures(finished: FinishedRun) -> None:
+    model = load_best(finished.run, finished.config)
+    parts = split(finished.manifest, finished.config.seed)
+    squares = load_squares(finished.manifest.root, parts.test)
+    answers = model.predict(XrayDataset(squares, one_hot(parts.test), finished.config, training=False), verbose=0)
+    assert (answers.argmax(axis=1) == [r.label for r in parts.test]).mean() > 0.9
+
+
+def test_the_best_weights_are_those_of_the_best_epoch(finished: FinishedRun) -> None:
+    """With averaged weights the average was validated, and must be what was saved."""
+    model = load_best(finished.run, finished.config)
+    loss = keras.losses.CategoricalCrossentropy(label_smoothing=finished.config.label_smoothing)
+    model.compile(loss=loss, metrics=["accuracy"])
+    records = split(finished.manifest, finished.config.seed).validation
+    data = XrayDataset(load_squares(finished.manifest.root, records), one_hot(records), finished.config, training=False)
+    measured = model.evaluate(data, return_dict=True, verbose=0)
+    best = min(history(finished.run, 1), key=lambda row: row["val_loss"])
+    assert measured["loss"] == pytest.approx(best["val_loss"], rel=1e-4)
+    assert measured["accuracy"] == pytest.approx(best["val_accuracy"])
+
+
+def test_the_learning_rate_follows_the_schedule_of_each_stage(tiny_data: Manifest, tmp_path: Path) -> None:
+    fit(tiny_data, config_of({"epochs": 3}, {"epochs": 2, "schedule_epochs": 9, "warmup_epochs": 0}), tmp_path)
+    assert [row["learning_rate"] for row in history(tmp_path, 0)] == pytest.approx([1.5e-3, 3e-3, 1e-6])
+    falling = [row["learning_rate"] for row in history(tmp_path, 1)]
+    assert falling[0] == pytest.approx(3e-3)
+    assert 2.5e-3 < falling[1] < 3e-3
+
+
+def test_a_frozen_backbone_does_not_change(tiny_data: Manifest, tmp_path: Path) -> None:
+    config = config_of({"epochs": 1, "train_backbone": False, "warmup_epochs": 0})
+    trained = fit(tiny_data, config, tmp_path)
+    keras.utils.set_random_seed(config.seed)
+    start = build_model(config, 32)
+    for name, equal in (("backbone", True), ("head_dense_1", False), ("head_bn_1", False)):
+        weights = zip(trained.get_layer(name).get_weights(), start.get_layer(name).get_weights(), strict=True)
+        assert all(np.array_equal(a, b) for a, b in weights) is equal
+
+
+def test_a_stage_begins_with_the_best_weights_of_the_last(tiny_data: Manifest, tmp_path: Path) -> None:
+    still = {
+        "epochs": 1,
+        "train_backbone": False,
+        "warmup_epochs": 0,
+        "peak_learning_rate": 1e-12,
+        "final_learning_rate": 0.0,
+    }
+    model = fit(tiny_data, config_of({}, still), tmp_path)
+    before = build_model(CONFIG, 32)
+    before.load_weights(tmp_path / "stage-0.weights.h5")
+    for name in ("backbone", "head_dense_1", "probabilities"):
+        for ours, theirs in zip(model.get_layer(name).get_weights(), before.get_layer(name).get_weights(), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"batch_size": 8}, "config.json batch_size is 16 there and 8 here"),
+        ({"head": CONFIG.head.model_copy(update={"dropout": 0.5})}, "head.dropout is 0.2 there and 0.5 here"),
+        ({"stages": (STAGE,)}, "stages.1.epochs is 2 there and absent here"),
+        ({"seed": 8, "weights": "imagenet"}, "weights is random there and imagenet here; seed is 7 there and 8 here"),
+    ],
+)
+def test_another_recipe_in_the_same_folder_is_refused(
+    change: dict[str, object], said: str, tiny_data: Manifest, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
+    with pytest.raises(TrainingError, match=r"another recipe or other data.*Give another --out") as caught:
+        fit(tiny_data, CONFIG.model_copy(update=change), tmp_path)
+    assert said in str(caught.value)
+    assert json.loads((tmp_path / "config.json").read_text()) == CONFIG.model_dump(mode="json")
+
+
+def test_other_data_in_the_same_folder_are_refused(tiny_data: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text(json.dumps({"manifest": "0123"}))
+    with pytest.raises(TrainingError, match=f"manifest is 0123 there and {tiny_data.digest} here"):
+        fit(tiny_data, CONFIG, tmp_path)
+
+
+def test_an_unfinished_run_has_no_best_weights(tmp_path: Path) -> None:
+    (tmp_path / "best.weights.h5").touch()
+    with pytest.raises(TrainingError, match=r"no finished training: stage-1\.done is missing"):
+        load_best(tmp_path, CONFIG)
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"not a run folder: config\.json is missing"):
+        read_config(tmp_path)
+
+
+def test_a_stages_own_augmentation_replaces_the_runs(tiny_data: Manifest, tmp_path: Path) -> None:
+    records = split(tiny_data, CONFIG.seed).train
+    plain = STAGE.model_copy(update={"augmentation": Augmentation(), "mixup_alpha": 0.0})
+    squares = to_network_input(load_squares(tiny_data.root, records, size=32))
+    for stage, untouched in ((STAGE, False), (plain, True)):
+        images, _ = training.fit._dataset(records, tiny_data, CONFIG, stage, tmp_path, epoch=0)[0]
+        assert all((image == squares).all(axis=(1, 2, 3)).any() for image in images) is untouched
