@@ -1,4 +1,4 @@
-"""Command line: ``python -m training fit`` and ``python -m training export``.
+"""Command line: ``python -m training`` with ``preview``, ``fit`` or ``export``.
 
 Results go to files and standard output, progress to standard error. Exit codes: 0 done, 1 the command
 could not go on (the reason is on standard error), 2 wrong usage.
@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
@@ -16,12 +16,35 @@ from rich.console import Console
 from app.errors import CxrError
 from training.config import read_recipe
 
+if TYPE_CHECKING:
+    from training.manifest import Manifest
+
 RECIPES: Final = Path(__file__).parent / "recipes"
 
 app = typer.Typer(no_args_is_help=True, help="Train and export the chest X-ray classifier. Research use only.")
 _stderr = Console(stderr=True)
 
 DataFolder = Annotated[Path, typer.Option("--data", help="Folder with 0/ and 1/, or non-COVID/ and COVID-19/.")]
+SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
+
+
+@app.command()
+def preview(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the figures.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 7,
+    count: Annotated[int, typer.Option(min=1, max=100, help="Images to show.")] = 15,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Draw some images as the network sees them, and the class counts, as PNG files.
+
+    Example: python -m training preview --data covid-xray-dataset --out preview
+    """
+    with _errors_for_people():
+        from training.preview import preview as run_preview
+
+        for path in run_preview(_read_manifest(data, skip_unreadable), out, seed, count):
+            typer.echo(path)
 
 
 @app.command()
@@ -75,6 +98,14 @@ def export(
             typer.echo(f"{metric} {measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})")
 
 
+def _read_manifest(data: Path, skip_unreadable: bool) -> "Manifest":
+    from training.images import leave_out_unreadable
+    from training.manifest import read_manifest
+
+    manifest = read_manifest(data)
+    return leave_out_unreadable(manifest, progress="Checking images") if skip_unreadable else manifest
+
+
 def _recipe_path(recipe: str) -> Path:
     shipped = RECIPES / f"{recipe}.toml"
     return shipped if shipped.exists() else Path(recipe)
@@ -84,8 +115,8 @@ def _recipe_path(recipe: str) -> Path:
 def _errors_for_people() -> Iterator[None]:
     try:
         yield
-    except CxrError as error:
-        _stderr.print(f"error: {error}", style="red", markup=False, highlight=False)
+    except (CxrError, OSError) as error:
+        _stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
