@@ -1,4 +1,4 @@
-"""Command line: ``python -m training`` with ``preview``, ``fit`` or ``export``.
+"""Command line: ``python -m training`` with ``data``, ``preview``, ``fit`` or ``export``.
 
 Results go to files and standard output, progress to standard error. Exit codes: 0 done, 1 the command
 could not go on (the reason is on standard error), 2 wrong usage.
@@ -45,6 +45,29 @@ def preview(
 
         for path in run_preview(_read_manifest(data, skip_unreadable), out, seed, count):
             typer.echo(path)
+
+
+@app.command("data")
+def data_card(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Folder of data_card.md and data_card.json.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 7,
+    list_files: Annotated[
+        bool, typer.Option("--list-files", help="Name files by path, for the owner of the data; otherwise by digest.")
+    ] = False,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Write the data card: counts, sizes, duplicates, the split, and what gives the class away.
+
+    Example: python -m training data --data covid-xray-dataset --out card
+    """
+    with _errors_for_people():
+        from training.data_card import write_data_card
+        from training.data_facts import measure_data
+
+        manifest = _read_manifest(data, skip_unreadable)
+        facts = measure_data(manifest, seed, list_files=list_files, progress="Measuring images")
+        typer.echo(write_data_card(facts, out))
 
 
 @app.command()
