@@ -1,12 +1,13 @@
 """The model card, generated from the measurements so that it cannot drift from them."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from app.artifact import Metadata
 from training.config import FitConfig
 from training.manifest import LABELS, Manifest, Record
+from training.markdown import table
 from training.splits import Split
 
 
@@ -37,8 +38,9 @@ def model_card(metadata: Metadata, config: FitConfig, manifest: Manifest, parts:
 
 _INTENDED_USE = """## Intended use
 
-Research and teaching on frontal chest radiographs like those of the data below. Not for screening, triage
-or diagnosis of anybody. A probability given here is not the probability that a patient has COVID-19."""
+Research and teaching on frontal chest radiographs like those of the data below.
+Not for screening, triage or diagnosis of anybody. A probability given here is not the probability that a
+patient has COVID-19."""
 
 
 def _model(metadata: Metadata, config: FitConfig) -> str:
@@ -85,8 +87,8 @@ def _data(manifest: Manifest, parts: Split) -> str:
     return "\n\n".join(
         [
             f"{len(manifest.records):,} images, split 64:16:20 {how} (digest `{manifest.digest[:16]}`).",
-            _table(["part", *LABELS, "groups"], rows),
-            _table(["source", *LABELS], source_rows),
+            table(["part", *LABELS, "groups"], rows),
+            table(["source", *LABELS], source_rows),
             "Licences as the sources give them, by image: "
             + "; ".join(f"{licence} ({count})" for licence, count in licences.most_common())
             + ". An image without a stated licence, or under a non-commercial one, allows no more than research.",
@@ -115,11 +117,11 @@ def _results(metadata: Metadata) -> str:
             "Measured with the exported model in OpenVINO, float32. Intervals: 95 %, bootstrap by group. "
             "The epoch, the temperature and the threshold were chosen on validation; the test part was evaluated "
             "once, at export.",
-            _table(["metric", *splits], rows),
+            table(["metric", *splits], rows),
             "Test part by source (not estimable where a source holds a single class):",
-            _table(["source", *LABELS, "sensitivity", "specificity", "ROC AUC"], source_rows),
+            table(["source", *LABELS, "sensitivity", "specificity", "ROC AUC"], source_rows),
             "What a rule on one trivial property reaches on the same test part, its threshold chosen on validation:",
-            _table(["rule", "accuracy", "ROC AUC"], rule_rows),
+            table(["rule", "accuracy", "ROC AUC"], rule_rows),
         ]
     )
 
@@ -144,8 +146,3 @@ def _count(records: Sequence[Record], label: int) -> int:
 
 def _interval(metric: dict[str, Any] | None) -> str:
     return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})" if metric else "not estimable"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

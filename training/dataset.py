@@ -3,17 +3,16 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import TrainingError, UploadError
-from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, DecodeLimits, GreyImage, decode, to_network_input, to_square
+from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input, to_square
 from training.augment import augment
 from training.config import FitConfig
+from training.images import map_images
 from training.manifest import LABELS, Record
 
 
@@ -32,32 +31,19 @@ def load_squares(
         Grey levels, uint8, shape (N, size, size), in the order of the records.
 
     Raises:
-        TrainingError: An image cannot be read; the message names the file.
+        TrainingError: Images cannot be read; the message names them.
     """
     key = "\n".join([f"preprocessing {PREPROCESSING_VERSION}, size {size}", *(r.sha256 for r in records)])
     path = cache / f"squares-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy" if cache else None
     if path and path.exists():
         return np.asarray(np.load(path))
-    with ThreadPoolExecutor() as pool:
-        squares = np.stack(list(pool.map(lambda r: to_square(read_image(root, r).pixels, size), records)))
+    squares = np.stack(map_images(root, records, lambda image: to_square(image.pixels, size)))
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.npy")
         np.save(partial, squares)
         partial.replace(path)
     return squares
-
-
-def read_image(root: Path, record: Record) -> GreyImage:
-    """Decode one image as the service does, but of any size.
-
-    Raises:
-        TrainingError: It cannot be read; the message names the file.
-    """
-    try:
-        return decode((root / record.path).read_bytes(), DecodeLimits(max_pixels=10**9))
-    except UploadError as error:
-        raise TrainingError(f"{root / record.path}: {error}") from error
 
 
 def one_hot(records: Sequence[Record]) -> NDArray[np.float32]:

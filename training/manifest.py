@@ -32,6 +32,9 @@ class Record:
         source: Where the image was taken from; "" where unknown.
         licence: As the source gives it; "" where unknown.
         sha256: Digest of the file's bytes, hexadecimal.
+        view: Projection (AP, PA, ...) as the source gives it; "" where unknown.
+        age: Of the patient, as the source gives it; "" where unknown.
+        sex: Of the patient, as the source gives it; "" where unknown.
     """
 
     path: str
@@ -40,6 +43,24 @@ class Record:
     source: str
     licence: str
     sha256: str
+    view: str = ""
+    age: str = ""
+    sex: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An image that was left out because it cannot be decoded.
+
+    Attributes:
+        record: What is known of it nevertheless.
+        code: Of the error that the decoder raised.
+        reason: That error's message; names no file.
+    """
+
+    record: Record
+    code: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +71,13 @@ class Manifest:
         root: The data folder.
         records: One a file.
         grouped: Whether ``metadata.csv`` gave every image its group.
+        skipped: Images of the folder that were left out of ``records``; no part of the digest.
     """
 
     root: Path
     records: tuple[Record, ...]
     grouped: bool
+    skipped: tuple[Unreadable, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -78,7 +101,8 @@ def read_manifest(root: Path) -> Manifest:
 
     Args:
         root: A folder that holds ``0/`` and ``1/``, or ``non-COVID/`` and ``COVID-19/``, and optionally
-            ``metadata.csv`` with the column ``path`` and any of ``label``, ``group``, ``source``, ``licence``.
+            ``metadata.csv`` with the column ``path`` and any of ``label``, ``group``, ``source``, ``licence``,
+            ``view``, ``age``, ``sex``.
 
     Raises:
         TrainingError: Class folders are missing or empty, or the table contradicts the folders.
@@ -136,4 +160,5 @@ def _record(root: Path, path: Path, label: int, table: dict[str, dict[str, str]]
             f"{relative} lies in the folder of {LABELS[label]}, but metadata.csv gives it label {row['label']}."
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Record(relative, label, row.get("group") or relative, row.get("source", ""), row.get("licence", ""), digest)
+    known = {name: row.get(name) or "" for name in ("source", "licence", "view", "age", "sex")}
+    return Record(relative, label, row.get("group") or relative, sha256=digest, **known)

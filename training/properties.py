@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dataset import read_image
+from training.images import map_images
 from training.manifest import Record
 
 
@@ -25,12 +25,7 @@ def trivial_properties(
     """
     flat = squares.reshape(len(squares), -1).astype(np.float64)
     return {
-        "not_square": np.array([float(_is_not_square(root, record)) for record in records]),
+        "not_square": np.array(map_images(root, records, lambda image: float(image.width != image.height))),
         "mean_brightness": flat.mean(axis=1),
         "contrast": flat.std(axis=1),
     }
-
-
-def _is_not_square(root: Path, record: Record) -> bool:
-    image = read_image(root, record)
-    return image.width != image.height

@@ -1,0 +1,67 @@
+"""Figures, drawn without a display and written as PNG: the same input gives the same file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from training.manifest import LABELS
+
+COLOURS: Final = ("#0072B2", "#D55E00")
+"""Of the classes, told apart also by the colour-blind. Source: Okabe and Ito, Color Universal Design (2008)."""
+
+_DPI: Final = 100
+_COLUMNS: Final = 5
+_GAP, _CAPTION, _TITLE = 12, 26, 48  # pixels
+
+
+def draw_images(squares: NDArray[np.uint8], labels: Sequence[int], title: str, path: Path) -> None:
+    """Draw preprocessed images as a grid, pixel for pixel, captioned by class.
+
+    Args:
+        squares: Grey levels 0..255, uint8, shape (N, S, S).
+        labels: Their classes, N indices into ``LABELS``.
+        title: Of the figure.
+        path: Of the PNG file.
+    """
+    side, columns = squares.shape[1], min(_COLUMNS, max(len(squares), 2))  # The title needs two.
+    rows = -(-len(squares) // columns)
+    width = columns * (side + _GAP) + _GAP
+    height = rows * (side + _CAPTION) + _TITLE + _GAP
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
+    figure.text(_GAP / width, 1 - 0.5 * _TITLE / height, title, va="center", fontsize=11, wrap=True)
+    for number, (square, label) in enumerate(zip(squares, labels, strict=True)):
+        row, column = divmod(number, columns)
+        left = _GAP + column * (side + _GAP)
+        bottom = height - _TITLE - (row + 1) * (side + _CAPTION) + _GAP // 2
+        figure.figimage(np.dstack([square] * 3), left, bottom)  # As colour: a colour map would round the levels.
+        middle, above = (left + side / 2) / width, (bottom + side + 4) / height
+        figure.text(middle, above, LABELS[label], ha="center", va="bottom", fontsize=10, color=COLOURS[label])
+    _save(figure, path)
+
+
+def draw_class_counts(counts: Sequence[int], path: Path) -> None:
+    """Draw the number of images of each class as bars.
+
+    Args:
+        counts: In the order of ``LABELS``.
+        path: Of the PNG file.
+    """
+    total = sum(counts)
+    figure = Figure(figsize=(5, 4), dpi=_DPI, layout="constrained")
+    axes = figure.add_subplot()
+    bars = axes.bar(LABELS, counts, color=COLOURS, width=0.6)
+    axes.bar_label(bars, [f"{count:,} ({count / total:.1%})" for count in counts], padding=3)
+    axes.set_title(f"Images a class, {total:,} in all")
+    axes.set_ylabel("images")
+    axes.margins(y=0.12)
+    axes.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
