@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from app.artifact import Metadata
-from training.config import FitConfig
+from training.config import FitConfig, Stage
 from training.manifest import LABELS, Manifest, Record
 from training.markdown import table
 from training.splits import Split
@@ -44,13 +44,7 @@ patient has COVID-19."""
 
 
 def _model(metadata: Metadata, config: FitConfig) -> str:
-    stages = [
-        f"{stage.epochs} epochs at {stage.image_size} pixels ({stage.optimizer}, learning rate "
-        f"{stage.peak_learning_rate:g} to {stage.final_learning_rate:g}, "
-        f"{'all layers' if stage.train_backbone else 'head only'})"
-        for stage in config.stages
-    ]
-    changes = {name: value for name, value in config.augmentation.model_dump().items() if value}
+    stages = [f"  {number}. {_stage(stage, config)}" for number, stage in enumerate(config.stages, start=1)]
     return "\n".join(
         [
             f"- Backbone {config.backbone}, initial weights: {config.weights}; "
@@ -58,13 +52,26 @@ def _model(metadata: Metadata, config: FitConfig) -> str:
             f"{metadata.parameter_count:,} parameters.",
             "- Input: 224x224 grey, 0..1, aspect ratio not kept "
             f"(preprocessing version {metadata.preprocessing_version}).",
-            f"- Training: {'; then '.join(stages)}; batches of {config.batch_size}; seed {config.seed}; "
-            f"label smoothing {config.label_smoothing:g}; mixup {config.mixup_alpha:g}; "
-            f"moving average of weights {config.average_decay:g}.",
-            f"- Augmentation: {', '.join(f'{k} {v:g}' for k, v in changes.items()) or 'none'}.",
+            f"- Recipe `{metadata.recipe}`: batches of {config.batch_size}, seed {config.seed}, "
+            f"label smoothing {config.label_smoothing:g}, moving average of weights {config.average_decay:g}; stages:",
+            *stages,
             f"- The epoch was chosen by {config.monitor} and no other split than validation.",
             f"- Temperature {metadata.temperature:.3f}, threshold {metadata.threshold:.3f}: {metadata.threshold_rule}.",
         ]
+    )
+
+
+def _stage(stage: Stage, config: FitConfig) -> str:
+    effective = config.of_stage(stage)
+    changes = {name: value for name, value in effective.augmentation.model_dump().items() if value}
+    if not changes.get("erasures"):
+        changes = {name: value for name, value in changes.items() if not name.startswith("erasure")}
+    cosine = f"the first of a cosine over {stage.schedule_epochs}, " if stage.schedule_epochs else ""
+    return (
+        f"At most {stage.epochs} epochs, {cosine}at {stage.image_size} pixels, "
+        f"{'all layers' if stage.train_backbone else 'the head alone'}; {stage.optimizer}, learning rate "
+        f"{stage.peak_learning_rate:g} to {stage.final_learning_rate:g}; mixup {effective.mixup_alpha:g}; "
+        f"augmentation: {', '.join(f'{name} {value:g}' for name, value in changes.items()) or 'none'}."
     )
 
 

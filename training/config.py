@@ -69,6 +69,7 @@ class Stage(_Frozen):
 class FitConfig(_Frozen):
     """One backbone's training run."""
 
+    recipe: str = Field("unnamed", description="Name of the recipe, for the record.")
     backbone: BackboneName = "NASNetLarge"
     weights: str = Field("imagenet", description="'imagenet', 'random', or a path to a Keras weights file.")
     seed: int = Field(7, description="Of split, initial weights, order and augmentation. Source: original study.")
@@ -83,6 +84,11 @@ class FitConfig(_Frozen):
     head: Head = Head()
     augmentation: Augmentation = Augmentation()
     stages: tuple[Stage, ...] = (Stage(),)
+
+    def of_stage(self, stage: Stage) -> "FitConfig":
+        """Return the configuration with the augmentation and mixup that a stage brings instead of the run's."""
+        brought = {name: getattr(stage, name) for name in ("augmentation", "mixup_alpha")}
+        return self.model_copy(update={name: value for name, value in brought.items() if value is not None})
 
 
 def read_recipe(path: Path, **overrides: object) -> FitConfig:

@@ -157,7 +157,7 @@ def _metadata(
         name=name,
         version=number,
         backbone=config.backbone,
-        recipe="native",
+        recipe=config.recipe,
         note=_note(config),
         labels=LABELS,
         preprocessing_version=PREPROCESSING_VERSION,

@@ -175,9 +175,7 @@ def _dataset(
 ) -> XrayDataset:
     """Make the validation data, or with an ``epoch`` to start from the training data."""
     squares = load_squares(manifest.root, records, run / "cache", stage.image_size)
-    overrides = {name: getattr(stage, name) for name in ("augmentation", "mixup_alpha")}
-    config = config.model_copy(update={name: value for name, value in overrides.items() if value is not None})
-    return XrayDataset(squares, one_hot(records), config, training=epoch is not None, epoch=epoch or 0)
+    return XrayDataset(squares, one_hot(records), config.of_stage(stage), training=epoch is not None, epoch=epoch or 0)
 
 
 def _learning_rate(epoch: int, stage: Stage) -> float:
