@@ -74,7 +74,9 @@ def data_card(
 def fit(
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run of the same recipe in it is resumed.")],
-    recipe: Annotated[str, typer.Option(help="A TOML file, or the name of one that ships: study, shipped.")] = "study",
+    recipe: Annotated[
+        str, typer.Option(help="A TOML file, or the name of one that ships: native, original, shipped.")
+    ] = "native",
     backbone: Annotated[str | None, typer.Option(help="VGG16, ResNet50, NASNetLarge or NASNetMobile.")] = None,
     weights: Annotated[str | None, typer.Option(help="'imagenet', 'random', or a Keras weights file.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of split, weights, order and augmentation.")] = None,

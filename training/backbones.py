@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import h5py
 import keras
@@ -50,7 +50,7 @@ def build_model(config: FitConfig, image_size: int = IMAGE_SIZE, *, weights: str
     """Build a backbone under the head: image 0..1 in, class probabilities out.
 
     Args:
-        config: Which backbone, its weights, and the head.
+        config: Which backbone, its weights, its scaling, and the head.
         image_size: Side of the input in pixels.
         weights: Overrides ``config.weights``.
 
@@ -63,9 +63,24 @@ def build_model(config: FitConfig, image_size: int = IMAGE_SIZE, *, weights: str
     """
     backbone = _build_backbone(config, image_size, config.weights if weights is None else weights)
     image = keras.Input((image_size, image_size, 3), name="image")
-    scaled = _scaling(BACKBONES[config.backbone].scaling)(image)
-    features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(scaled))
+    kind = BACKBONES[config.backbone].scaling if config.scaling == "native" else config.scaling
+    features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(_scaling(kind)(image)))
     return keras.Model(image, _head(features, config.head), name=config.backbone.lower())
+
+
+def unfreeze(backbone: keras.Model, layers: int | Literal["all"]) -> None:
+    """Let the last layers of a backbone learn, and freeze the others.
+
+    Args:
+        backbone: Of ``build_model``.
+        layers: How many, save batch normalisation, which then works with its moving statistics and leaves them
+            as they are, also in training; "all": every layer, batch normalisation included.
+    """
+    backbone.trainable = True
+    frozen = 0 if layers == "all" else max(len(backbone.layers) - layers, 0)
+    for index, layer in enumerate(backbone.layers):
+        normalises = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = layers == "all" or (index >= frozen and not normalises)
 
 
 def _build_backbone(config: FitConfig, image_size: int, weights: str) -> keras.Model:
@@ -129,6 +144,10 @@ def _explain(error: Exception, backbone: keras.Model, path: Path) -> str:
 
 
 def _scaling(kind: str) -> keras.Layer:
+    if kind == "none":
+        return keras.layers.Identity(name="scaling")
+    if kind == "second_division":
+        return keras.layers.Rescaling(1 / 255, name="scaling")
     if kind == "tf":
         return keras.layers.Rescaling(2.0, -1.0, name="scaling")
     image = keras.Input((None, None, 3))

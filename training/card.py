@@ -50,7 +50,8 @@ def _model(metadata: Metadata, config: FitConfig) -> str:
     stages = [f"  {number}. {_stage(stage, config)}" for number, stage in enumerate(config.stages, start=1)]
     return "\n".join(
         [
-            f"- Backbone {config.backbone}, initial weights: {config.weights}; "
+            f"- Backbone {config.backbone}, initial weights: {config.weights}, "
+            f"scaling inside the graph: {config.scaling.replace('_', ' ')}; "
             f"head {config.head.units[0]}/{config.head.units[1]} fully connected; "
             f"{metadata.parameter_count:,} parameters.",
             "- Input: 224x224 grey, 0..1, aspect ratio not kept "
@@ -58,7 +59,7 @@ def _model(metadata: Metadata, config: FitConfig) -> str:
             f"- Recipe `{metadata.recipe}`: batches of {config.batch_size}, seed {config.seed}, "
             f"label smoothing {config.label_smoothing:g}, moving average of weights {config.average_decay:g}; stages:",
             *stages,
-            f"- The epoch was chosen by {config.monitor} and no other split than validation.",
+            f"- The epoch was chosen by {config.stages[-1].checkpoint_monitor} and no other split than validation.",
             f"- Temperature {metadata.temperature:.3f}, threshold {metadata.threshold:.3f}: {metadata.threshold_rule}.",
         ]
     )
@@ -70,12 +71,21 @@ def _stage(stage: Stage, config: FitConfig) -> str:
     if not changes.get("erasures"):
         changes = {name: value for name, value in changes.items() if not name.startswith("erasure")}
     cosine = f"the first of a cosine over {stage.schedule_epochs}, " if stage.schedule_epochs else ""
+    plateau = f", times {stage.plateau.factor:g} on a plateau" if stage.plateau else ""
     return (
-        f"At most {stage.epochs} epochs, {cosine}at {stage.image_size} pixels, "
-        f"{'all layers' if stage.train_backbone else 'the head alone'}; {stage.optimizer}, learning rate "
-        f"{stage.peak_learning_rate:g} to {stage.final_learning_rate:g}; mixup {effective.mixup_alpha:g}; "
+        f"At most {stage.epochs} epochs, {cosine}at {stage.image_size} pixels, {_learning(stage)}; "
+        f"{stage.optimizer}, learning rate {stage.peak_learning_rate:g} to {stage.final_learning_rate:g}{plateau}; "
+        f"mixup {effective.mixup_alpha:g}; "
         f"augmentation: {', '.join(f'{name} {value:g}' for name, value in changes.items()) or 'none'}."
     )
+
+
+def _learning(stage: Stage) -> str:
+    if stage.unfrozen_layers == "all":
+        return "all layers"
+    if stage.unfrozen_layers:
+        return f"the head and the last {stage.unfrozen_layers} layers of the backbone save batch normalisation"
+    return "the head alone"
 
 
 def _data(manifest: Manifest, parts: Split) -> str:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import keras
 import numpy as np
@@ -65,11 +65,19 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
 class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
     """Write all that the next epoch depends on, atomically, at the end of each; restore it on demand.
 
-    Restored are the weights, the optimizer, the average, the stopping rule's counters, the best value
-    so far, the history, the random streams of the dropout layers, and Python's, by which Keras shuffles
-    the batches. What is in a batch follows from the epoch's number alone.
+    Restored are the weights, the optimizer with its learning rate, the average, the counters of the stopping
+    rule and of the learning rate's schedule, the best value so far, the history, the random streams of the
+    dropout layers, and Python's, by which Keras shuffles the batches. What is in a batch follows from the
+    epoch's number alone.
     Must stand after the callbacks whose state it keeps.
     """
+
+    COUNTERS: ClassVar = {
+        keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch"),
+        keras.callbacks.ModelCheckpoint: ("best",),
+        keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+        keras.callbacks.LearningRateScheduler: (),
+    }
 
     def __init__(
         self,
@@ -77,12 +85,14 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
         stage: int,
         stopping: keras.callbacks.EarlyStopping,
         best: keras.callbacks.ModelCheckpoint,
+        schedule: keras.callbacks.Callback,
         average: WeightAverage | None,
     ) -> None:
         """Keep the state of stage number ``stage`` (from 0) in the file ``path``."""
         super().__init__()
         self.path, self.stage = path, stage
-        self.stopping, self.best, self.average = stopping, best, average
+        self.stopping, self.average = stopping, average
+        self.counting = {"stopping": stopping, "checkpoint": best, "schedule": schedule}
         self.history: list[dict[str, float]] = []
         self._restored: dict[str, Any] = {}
 
@@ -114,14 +124,13 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
     @property
     def stopped(self) -> bool:
         """Whether the restored run had stopped early, and was cut off before it said so."""
-        return bool(self._restored) and self._restored["stopping"]["wait"] >= self.stopping.patience
+        return bool(self._restored) and self._restored["counters"]["stopping"]["wait"] >= self.stopping.patience
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Give the other callbacks their counters back, which their own start has reset."""
-        if self._restored:
-            for name, value in self._restored["stopping"].items():
-                setattr(self.stopping, name, value)
-            self.best.best = self._restored["best"]
+        for callback, counters in self._restored.get("counters", {}).items():
+            for name, value in counters.items():
+                setattr(self.counting[callback], name, value)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Write the state: to a file beside, then in one step under its name."""
@@ -135,8 +144,10 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
             "stage": self.stage,
             "history": self.history,
             "average_steps": self.average.steps if self.average else 0,
-            "stopping": {name: getattr(self.stopping, name) for name in ("wait", "best", "best_epoch")},
-            "best": float(self.best.best),
+            "counters": {
+                name: {counter: getattr(callback, counter) for counter in self.COUNTERS[type(callback)]}
+                for name, callback in self.counting.items()
+            },
             "random": random.getstate(),
         }
         with replacing(self.path) as file:

@@ -6,13 +6,15 @@ equal run on one machine.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.errors import TrainingError
 
 BackboneName = Literal["VGG16", "ResNet50", "NASNetLarge", "NASNetMobile"]
+Monitor = Literal["val_accuracy", "val_loss"]
+Scaling = Literal["native", "none", "second_division"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -45,16 +47,30 @@ class Head(_Frozen):
     l2: float = Field(1e-4, ge=0, description="L2 penalty on the first layer's weights.")
 
 
+class Plateau(_Frozen):
+    """Lower the learning rate where the validation loss stands still. Source: the original study's second stage."""
+
+    factor: float = Field(0.8, gt=0, lt=1, description="Multiplies the learning rate.")
+    patience: int = Field(5, ge=1, description="Epochs without improvement before that.")
+
+
 class Stage(_Frozen):
     """One call of ``fit``: what is trained, at which size, for how long."""
 
     epochs: int = Field(50, ge=1, description="At most.")
     image_size: int = Field(224, ge=32, description="Side of the training images in pixels.")
-    train_backbone: bool = Field(False, description="False: only the head learns.")
+    unfrozen_layers: Annotated[int, Field(ge=0)] | Literal["all"] = Field(
+        0,
+        description="The last layers of the backbone that learn with the head, save batch normalisation, which "
+        "keeps its statistics; 'all': every layer, batch normalisation included.",
+    )
     optimizer: Literal["adam", "adamw"] = "adam"
     weight_decay: float = Field(0.0, ge=0, description="AdamW's, not on biases and normalisation.")
     peak_learning_rate: float = Field(1e-3, gt=0, description="After the warm-up. Source of 1e-3: original study.")
-    final_learning_rate: float = Field(1e-6, ge=0, description="Of the last epoch. Source: original study.")
+    final_learning_rate: float = Field(
+        1e-6, ge=0, description="Of the cosine's last epoch, or the least of a plateau. Source: original study."
+    )
+    plateau: Plateau | None = Field(None, description="Instead of a cosine by epoch.")
     warmup_epochs: int = Field(0, ge=0, description="Epochs that climb to the peak.")
     schedule_epochs: int | None = Field(
         None,
@@ -63,7 +79,15 @@ class Stage(_Frozen):
     )
     augmentation: Augmentation | None = Field(None, description="Instead of the run's.")
     mixup_alpha: float | None = Field(None, ge=0, description="Instead of the run's.")
-    patience: int = Field(15, ge=1, description="EarlyStopping on ``FitConfig.monitor``. Source: original study.")
+    checkpoint_monitor: Monitor = Field("val_accuracy", description="Chooses the epoch whose weights are kept.")
+    stopping_monitor: Monitor = Field("val_accuracy", description="Of EarlyStopping.")
+    patience: int = Field(15, ge=1, description="Of EarlyStopping. Source of 15: original study.")
+
+    @model_validator(mode="after")
+    def _has_one_schedule(self) -> Self:
+        if self.plateau and (self.warmup_epochs or self.schedule_epochs):
+            raise ValueError("a plateau takes neither warmup_epochs nor schedule_epochs, which are the cosine's")
+        return self
 
 
 class FitConfig(_Frozen):
@@ -72,6 +96,11 @@ class FitConfig(_Frozen):
     recipe: str = Field("unnamed", description="Name of the recipe, for the record.")
     backbone: BackboneName = "NASNetLarge"
     weights: str = Field("imagenet", description="'imagenet', 'random', or a path to a Keras weights file.")
+    scaling: Scaling = Field(
+        "native",
+        description="Of the image 0..1 inside the model. 'native': what the backbone's ImageNet weights were trained "
+        "with; 'none'; 'second_division': by 255 once more, to 0..0.0039, as in the original study.",
+    )
     seed: int = Field(7, description="Of split, initial weights, order and augmentation. Source: original study.")
     batch_size: int = Field(32, ge=2)
     label_smoothing: float = Field(0.2, ge=0, lt=1, description="Source of 0.2: original study.")
@@ -80,7 +109,6 @@ class FitConfig(_Frozen):
         None, gt=0, lt=1, description="Of the backbone's moving statistics; None: as Keras builds it."
     )
     average_decay: float = Field(0.0, ge=0, lt=1, description="Of the weights' moving average a step; 0: no average.")
-    monitor: Literal["val_accuracy", "val_loss"] = Field("val_accuracy", description="Chooses epochs.")
     head: Head = Head()
     augmentation: Augmentation = Augmentation()
     stages: tuple[Stage, ...] = (Stage(),)
@@ -91,8 +119,16 @@ class FitConfig(_Frozen):
         return self.model_copy(update={name: value for name, value in brought.items() if value is not None})
 
 
+class _RecipeFile(FitConfig):
+    """A recipe with what holds for one backbone alone."""
+
+    only: dict[BackboneName, dict[str, Any]] = {}
+
+
 def read_recipe(path: Path, **overrides: object) -> FitConfig:
     """Read a recipe, a TOML file with the fields of ``FitConfig``.
+
+    A table ``[only.<backbone>]`` holds fields that replace the others for that backbone.
 
     Args:
         path: The file.
@@ -107,12 +143,17 @@ def read_recipe(path: Path, **overrides: object) -> FitConfig:
         raise TrainingError(f"The recipe {path} cannot be read: {error.strerror}.") from error
     except tomllib.TOMLDecodeError as error:
         raise TrainingError(f"The recipe {path} is not valid TOML: {error}.") from error
-    fields |= {name: value for name, value in overrides.items() if value is not None}
+    given = {name: value for name, value in overrides.items() if value is not None}
     try:
-        return FitConfig.model_validate(fields)
+        file = _RecipeFile.model_validate(fields | given)
+        fields = fields | file.only.get(file.backbone, {}) | given
+        return FitConfig.model_validate({name: value for name, value in fields.items() if name != "only"})
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise TrainingError(
-            f"The recipe {path} is not valid: {field}: {first['msg']} (received {first['input']!r})."
-        ) from error
+        raise TrainingError(f"The recipe {path} is not valid: {_first_error(error)}.") from error
+
+
+def _first_error(error: ValidationError) -> str:
+    first: Any = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"])
+    received = "" if isinstance(first["input"], dict) else f" (received {first['input']!r})"
+    return f"{field}: {first['msg'].removeprefix('Value error, ')}{received}"

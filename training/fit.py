@@ -9,22 +9,38 @@ import json
 import logging
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
 from app.errors import TrainingError
-from training.backbones import build_model
+from training.backbones import build_model, unfreeze
 from training.checkpoint import HistoryFile, TrainingState, WeightAverage, replacing
 from training.config import FitConfig, Stage
 from training.dataset import XrayDataset, load_squares, one_hot
 from training.manifest import Manifest, Record
 from training.progress import EpochProgress
-from training.schedule import cosine_annealing
+from training.schedule import schedule_of
 from training.splits import Split, split
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a run consists of, and where it is kept."""
+
+    manifest: Manifest
+    parts: Split
+    config: FitConfig
+    folder: Path
+
+    def best_weights(self, number: int) -> Path:
+        """Return the file of a stage's best epoch."""
+        last = number == len(self.config.stages) - 1
+        return self.folder / ("best.weights.h5" if last else f"stage-{number}.weights.h5")
 
 
 def fit(manifest: Manifest, config: FitConfig, run: Path) -> keras.Model:
@@ -43,11 +59,11 @@ def fit(manifest: Manifest, config: FitConfig, run: Path) -> keras.Model:
     """
     run.mkdir(parents=True, exist_ok=True)
     _claim(run, manifest, config)
-    parts = split(manifest, config.seed)
+    whole = _Run(manifest, split(manifest, config.seed), config, run)
     keras.utils.set_random_seed(config.seed)
     model: keras.Model | None = None
-    for number, stage in enumerate(config.stages):
-        model = _run_stage(number, stage, parts, manifest, config, run)
+    for number in range(len(config.stages)):
+        model = _run_stage(whole, number)
     assert model is not None  # The configuration has at least one stage.
     return model
 
@@ -117,52 +133,56 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         yield from _flat(inner, f"{name}.{key}" if name else str(key))
 
 
-def _run_stage(
-    number: int, stage: Stage, parts: Split, manifest: Manifest, config: FitConfig, run: Path
-) -> keras.Model:
-    model = build_model(config, stage.image_size, weights="random" if number else None)
-    last = number == len(config.stages) - 1
-    best_path = run / ("best.weights.h5" if last else f"stage-{number}.weights.h5")
+def _run_stage(run: _Run, number: int) -> keras.Model:
+    stage = run.config.stages[number]
+    model = build_model(run.config, stage.image_size, weights="random" if number else None)
     if number:
-        model.load_weights(run / f"stage-{number - 1}.weights.h5")
-    if (run / f"stage-{number}.done").exists():
-        model.load_weights(best_path)
-        return model
-    stream = random.getstate()
-    _compile(model, stage, config)
+        model.load_weights(run.best_weights(number - 1))
+    done = run.folder / f"stage-{number}.done"
+    if not done.exists():
+        stream = random.getstate()
+        _compile(model, stage, run.config)
+        _train(model, run, number)
+        done.touch()
+        random.setstate(stream)  # The next stage is the same whether or not this process trained this one.
+    model.load_weights(run.best_weights(number))
+    return model
+
+
+def _train(model: keras.Model, run: _Run, number: int) -> None:
+    """Train a compiled model through a stage, from where it was cut off."""
+    config, stage = run.config, run.config.stages[number]
+    title = f"stage {number + 1} of {len(config.stages)}"
     average = WeightAverage(config.average_decay) if config.average_decay else None
-    stopping = keras.callbacks.EarlyStopping(config.monitor, patience=stage.patience)
+    schedule = schedule_of(stage)
+    stopping = keras.callbacks.EarlyStopping(stage.stopping_monitor, patience=stage.patience)
     checkpoint = keras.callbacks.ModelCheckpoint(
-        best_path, monitor=config.monitor, save_best_only=True, save_weights_only=True
+        run.best_weights(number), monitor=stage.checkpoint_monitor, save_best_only=True, save_weights_only=True
     )
-    state = TrainingState(run / "state.npz", number, stopping, checkpoint, average)
+    state = TrainingState(run.folder / "state.npz", number, stopping, checkpoint, schedule, average)
     epoch = state.restore(model)
-    logger.info("stage %d: %s, from epoch %d of %d", number, stage, epoch, stage.epochs)
-    with EpochProgress(f"stage {number + 1} of {len(config.stages)}", stage.epochs) as progress:
+    logger.info("%s: %s, from epoch %d", title, stage, epoch)
+    with EpochProgress(title, stage.epochs) as progress:
         model.fit(
-            _dataset(parts.train, manifest, config, stage, run, epoch=epoch),
-            validation_data=_dataset(parts.validation, manifest, config, stage, run),
+            _dataset(run.parts.train, run.manifest, config, stage, run.folder, epoch=epoch),
+            validation_data=_dataset(run.parts.validation, run.manifest, config, stage, run.folder),
             epochs=epoch if state.stopped else stage.epochs,
             initial_epoch=epoch,
             callbacks=[
                 *([average] if average else []),
-                keras.callbacks.LearningRateScheduler(lambda e, _: _learning_rate(e, stage)),
+                schedule,
                 stopping,
                 checkpoint,
                 state,
-                HistoryFile(run / f"history-{number}.csv", state),
+                HistoryFile(run.folder / f"history-{number}.csv", state),
                 progress,
             ],
             verbose=0,
         )
-    (run / f"stage-{number}.done").touch()
-    random.setstate(stream)  # The next stage is the same whether or not this process trained this one.
-    model.load_weights(best_path)
-    return model
 
 
 def _compile(model: keras.Model, stage: Stage, config: FitConfig) -> None:
-    model.get_layer("backbone").trainable = stage.train_backbone
+    unfreeze(model.get_layer("backbone"), stage.unfrozen_layers)
     model.compile(
         optimizer=_optimizer(stage),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
@@ -176,16 +196,6 @@ def _dataset(
     """Make the validation data, or with an ``epoch`` to start from the training data."""
     squares = load_squares(manifest.root, records, run / "cache", stage.image_size)
     return XrayDataset(squares, one_hot(records), config.of_stage(stage), training=epoch is not None, epoch=epoch or 0)
-
-
-def _learning_rate(epoch: int, stage: Stage) -> float:
-    return cosine_annealing(
-        epoch,
-        stage.schedule_epochs or stage.epochs,
-        stage.peak_learning_rate,
-        stage.final_learning_rate,
-        stage.warmup_epochs,
-    )
 
 
 def _optimizer(stage: Stage) -> keras.optimizers.Optimizer:

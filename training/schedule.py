@@ -1,6 +1,30 @@
-"""Learning rate as a function of the epoch."""
+"""The learning rate: a function of the epoch, or of the validation loss."""
 
 import math
+
+import keras
+
+from training.config import Stage
+
+
+def schedule_of(stage: Stage) -> keras.callbacks.Callback:
+    """Make the callback that sets a stage's learning rate and writes it into the history."""
+    if stage.plateau:
+        return keras.callbacks.ReduceLROnPlateau(
+            "val_loss",
+            factor=stage.plateau.factor,
+            patience=stage.plateau.patience,
+            min_lr=stage.final_learning_rate,
+        )
+    return keras.callbacks.LearningRateScheduler(
+        lambda epoch, _: cosine_annealing(
+            epoch,
+            stage.schedule_epochs or stage.epochs,
+            stage.peak_learning_rate,
+            stage.final_learning_rate,
+            stage.warmup_epochs,
+        )
+    )
 
 
 def cosine_annealing(epoch: int, epochs: int, peak: float, floor: float, warmup_epochs: int = 0) -> float:

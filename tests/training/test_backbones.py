@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.training.tiny import CONFIG, tiny_network
-from training.backbones import BACKBONES, Backbone, build_model
+from training.backbones import BACKBONES, Backbone, build_model, unfreeze
 from training.config import BackboneName, FitConfig
 
 HEAD = [
@@ -75,6 +75,38 @@ def test_scaling_is_what_the_imagenet_weights_want(
     levels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
     scaled = np.asarray(scaling(levels / 255))
     np.testing.assert_allclose(scaled, preprocess_input(levels.copy()), atol=1e-4)
+
+
+@pytest.mark.parametrize(("scaling", "largest"), [("none", 1.0), ("second_division", 1 / 255)])
+@pytest.mark.usefixtures("tiny_backbone")
+def test_the_backbone_sees_the_scaling_of_the_recipe(scaling: str, largest: float) -> None:
+    """The study divided 0..1 by 255 once more: its backbone saw 0..0.0039."""
+    config = CONFIG.model_copy(update={"scaling": scaling})
+    model = build_model(config, 32)
+    levels = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16, 1)
+    images = np.broadcast_to(levels.repeat(2, 1).repeat(2, 2), (1, 32, 32, 3))
+    seen = np.asarray(model.get_layer("scaling")(images))
+    np.testing.assert_allclose(seen, images * largest, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("layers", "learning"),
+    [
+        (0, []),
+        (1, []),
+        (3, ["conv_2"]),
+        (6, ["conv_1", "conv_2"]),
+        (54, ["conv_1", "conv_2"]),
+        ("all", ["bn_1", "bn_2", "conv_1", "conv_2"]),
+    ],
+)
+def test_the_last_layers_learn_save_batch_normalisation(layers: Any, learning: list[str], model: keras.Model) -> None:
+    backbone = model.get_layer("backbone")
+    for before in ("all", 0, layers):
+        unfreeze(backbone, before)
+    assert sorted(layer.name for layer in backbone.layers if layer.trainable_weights) == learning
+    head = sum(len(model.get_layer(name).trainable_weights) for name in HEAD)
+    assert len(model.trainable_weights) == head + len(backbone.trainable_weights)
 
 
 @pytest.mark.parametrize("momentum", [None, 0.9])

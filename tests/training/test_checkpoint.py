@@ -85,7 +85,8 @@ def state_of(model: keras.Model, folder: Path) -> TrainingState:
     stopping.best, stopping.best_epoch, stopping.wait, best.best = 0.5, 0, 1, 0.5
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
-    state = TrainingState(folder / "state.npz", 0, stopping, best, None)
+    schedule = keras.callbacks.ReduceLROnPlateau()
+    state = TrainingState(folder / "state.npz", 0, stopping, best, schedule, None)
     state.set_model(model)
     return state
 

@@ -35,7 +35,7 @@ average_decay = 0.9
 [[stages]]
 epochs = 9
 image_size = 32
-train_backbone = true
+unfrozen_layers = "all"
 """
 
 

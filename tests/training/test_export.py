@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+import training.card
 import training.export
 from app.artifact import METADATA, MODEL_CARD, Outputs, open_artifact
 from app.errors import ArtifactError, TrainingError
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import TEMPERATURE, export_tiny
+from training.__main__ import RECIPES
+from training.config import read_recipe
 from training.manifest import read_manifest
 from training.splits import split
 
@@ -68,6 +71,16 @@ def test_the_card_holds_what_a_reader_needs(finished: FinishedRun) -> None:
     assert "Not for screening, triage or diagnosis" in card
     for section in ("## Intended use", "## Model", "## Data", "## Results", "## Limits"):
         assert f"\n{section}\n" in card
+
+
+def test_the_card_says_which_layers_learn_and_how_the_rate_falls() -> None:
+    config = read_recipe(RECIPES / "original.toml")
+    first, second = (training.card._stage(stage, config) for stage in config.stages)
+    assert "the head alone; adam, learning rate 0.001 to 1e-06; " in first
+    assert (
+        "the head and the last 54 layers of the backbone save batch normalisation; "
+        "adam, learning rate 0.001 to 1e-06, times 0.8 on a plateau; " in second
+    )
 
 
 def test_a_second_export_gets_the_next_version(finished: FinishedRun, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_learning_rate_follows_the_schedule_of_each_stage(tiny_data: Manifes
 
 
 def test_a_frozen_backbone_does_not_change(tiny_data: Manifest, tmp_path: Path) -> None:
-    config = config_of({"epochs": 1, "train_backbone": False, "warmup_epochs": 0})
+    config = config_of({"epochs": 1, "unfrozen_layers": 0, "warmup_epochs": 0})
     trained = fit(tiny_data, config, tmp_path)
     keras.utils.set_random_seed(config.seed)
     start = build_model(config, 32)
@@ -92,10 +92,37 @@ def test_a_frozen_backbone_does_not_change(tiny_data: Manifest, tmp_path: Path) 
         assert all(np.array_equal(a, b) for a, b in weights) is equal
 
 
+def test_of_a_backbone_unfrozen_in_part_only_the_last_layers_change(tiny_data: Manifest, tmp_path: Path) -> None:
+    """Batch normalisation keeps its moving statistics too: it works with them in training."""
+    trained = fit(tiny_data, config_of({"epochs": 1, "unfrozen_layers": 3, "warmup_epochs": 0}), tmp_path)
+    keras.utils.set_random_seed(CONFIG.seed)
+    backbone, start = (model.get_layer("backbone") for model in (trained, build_model(CONFIG, 32)))
+    changed = [
+        weight.path
+        for weight, before in zip(backbone.weights, start.weights, strict=True)
+        if not np.array_equal(weight, before)
+    ]
+    assert changed == ["conv_2/kernel"]
+
+
+def test_the_epoch_is_chosen_by_one_measure_and_the_end_by_another(tiny_data: Manifest, tmp_path: Path) -> None:
+    stage = {"epochs": 9, "patience": 2, "checkpoint_monitor": "val_accuracy", "stopping_monitor": "val_loss"}
+    config = config_of({**stage, "warmup_epochs": 0, "optimizer": "adam", "peak_learning_rate": 0.03})
+    model = fit(tiny_data, config, tmp_path)
+    rows = history(tmp_path)
+    losses, accuracies = ([row[name] for row in rows] for name in ("val_loss", "val_accuracy"))
+    assert len(rows) == min(losses.index(min(losses)) + 1 + 2, 9)
+    records = split(tiny_data, config.seed).validation
+    squares = load_squares(tiny_data.root, records, size=32)
+    data = XrayDataset(squares, one_hot(records), config, training=False)
+    measured = model.evaluate(data, return_dict=True, verbose=0)["loss"]
+    assert measured == pytest.approx(losses[accuracies.index(max(accuracies))], rel=1e-4)
+
+
 def test_a_stage_begins_with_the_best_weights_of_the_last(tiny_data: Manifest, tmp_path: Path) -> None:
     still = {
         "epochs": 1,
-        "train_backbone": False,
+        "unfrozen_layers": 0,
         "warmup_epochs": 0,
         "peak_learning_rate": 1e-12,
         "final_learning_rate": 0.0,

@@ -36,7 +36,9 @@ KILL_AT: Final = "TINY_KILL_AT"
 STAGE: Final = Stage(
     epochs=2,
     image_size=32,
-    train_backbone=True,
+    unfrozen_layers="all",
+    checkpoint_monitor="val_loss",
+    stopping_monitor="val_loss",
     optimizer="adamw",
     weight_decay=0.01,
     peak_learning_rate=3e-3,
@@ -50,7 +52,6 @@ CONFIG: Final = FitConfig(
     label_smoothing=0.05,
     mixup_alpha=0.2,
     batch_norm_momentum=0.5,
-    monitor="val_loss",
     augmentation=Augmentation(mirror_probability=0.5, shift=0.05, contrast=0.1),
     stages=(STAGE, STAGE),
 )
