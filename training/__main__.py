@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from app.errors import CxrError
-from training.config import read_recipe
+from training.config import Execution, Precision, read_recipe
 
 if TYPE_CHECKING:
     from training.manifest import Manifest
@@ -82,6 +82,9 @@ def fit(
     seed: Annotated[int | None, typer.Option(help="Of split, weights, order and augmentation.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=2, help="Images a step.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most, in every stage.")] = None,
+    precision: Annotated[Precision, typer.Option(help="What is computed in; weights stay float32.")] = "float32",
+    float16_softmax: Annotated[bool, typer.Option("--float16-softmax", help="With mixed_float16.")] = False,
+    xla: Annotated[bool | None, typer.Option("--xla/--no-xla", help="By default as Keras decides.")] = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one backbone.
@@ -93,13 +96,14 @@ def fit(
         if epochs:
             stages = tuple(stage.model_copy(update={"epochs": epochs}) for stage in config.stages)
             config = config.model_copy(update={"stages": stages})
+        execution = Execution(precision=precision, float16_softmax=float16_softmax, xla="auto" if xla is None else xla)
         from training.fit import fit as run_fit
 
         manifest = _read_manifest(data, skip_unreadable)
         if not manifest.grouped:
             note = "metadata.csv does not give every image a group: a patient may be in two parts of the split."
             _stderr.print(note, soft_wrap=True)
-        run_fit(manifest, config, out)
+        run_fit(manifest, config, out, execution)
         typer.echo(out / "best.weights.h5")
 
 

@@ -2,7 +2,8 @@
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -13,7 +14,7 @@ import keras
 
 from app.errors import TrainingError
 from app.imaging import IMAGE_SIZE
-from training.config import BackboneName, FitConfig, Head
+from training.config import BackboneName, Execution, FitConfig, Head, Precision
 from training.manifest import LABELS
 
 
@@ -46,26 +47,35 @@ _DOWNLOAD_FAILURES: Final = ("URL fetch failure", "Incomplete or corrupted file"
 _IMAGENET_MEAN_RGB: Final = (123.68, 116.779, 103.939)
 
 
-def build_model(config: FitConfig, image_size: int = IMAGE_SIZE, *, weights: str | None = None) -> keras.Model:
+_FLOAT32: Final = Execution()
+
+
+def build_model(
+    config: FitConfig, image_size: int = IMAGE_SIZE, *, weights: str | None = None, execution: Execution = _FLOAT32
+) -> keras.Model:
     """Build a backbone under the head: image 0..1 in, class probabilities out.
 
     Args:
         config: Which backbone, its weights, its scaling, and the head.
         image_size: Side of the input in pixels.
         weights: Overrides ``config.weights``.
+        execution: The precision of the layers; their weights are float32 in each.
 
     Returns:
-        A model from float32 (N, S, S, 3) in 0..1 to float32 (N, 2) in the order of ``LABELS``, with the
-        layers "scaling", "backbone", "features" (global average pooling) and the head's after them.
+        A model from float32 (N, S, S, 3) in 0..1 to float32 (N, 2) in the order of ``LABELS`` (float16 with a
+        float16 softmax), with the layers "scaling", "backbone", "features" (global average pooling) and the
+        head's after them.
 
     Raises:
         TrainingError: The weights cannot be had or do not fit.
     """
-    backbone = _build_backbone(config, image_size, config.weights if weights is None else weights)
-    image = keras.Input((image_size, image_size, 3), name="image")
-    kind = BACKBONES[config.backbone].scaling if config.scaling == "native" else config.scaling
-    features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(_scaling(kind)(image)))
-    return keras.Model(image, _head(features, config.head), name=config.backbone.lower())
+    with _dtype_policy(execution.precision):
+        backbone = _build_backbone(config, image_size, config.weights if weights is None else weights)
+        image = keras.Input((image_size, image_size, 3), name="image")
+        kind = BACKBONES[config.backbone].scaling if config.scaling == "native" else config.scaling
+        features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(_scaling(kind)(image)))
+        softmax = None if execution.float16_softmax else "float32"  # None: the policy just set.
+        return keras.Model(image, _head(features, config.head, softmax), name=config.backbone.lower())
 
 
 def unfreeze(backbone: keras.Model, layers: int | Literal["all"]) -> None:
@@ -81,6 +91,17 @@ def unfreeze(backbone: keras.Model, layers: int | Literal["all"]) -> None:
     for index, layer in enumerate(backbone.layers):
         normalises = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = layers == "all" or (index >= frozen and not normalises)
+
+
+@contextmanager
+def _dtype_policy(precision: Precision) -> Iterator[None]:
+    """Build layers under a precision: Keras' applications take it from the global policy alone."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _build_backbone(config: FitConfig, image_size: int, weights: str) -> keras.Model:
@@ -144,18 +165,19 @@ def _explain(error: Exception, backbone: keras.Model, path: Path) -> str:
 
 
 def _scaling(kind: str) -> keras.Layer:
+    """Make the layer "scaling", in float32 whatever the precision: bfloat16 merges neighbouring grey levels."""
     if kind == "none":
-        return keras.layers.Identity(name="scaling")
+        return keras.layers.Identity(name="scaling", dtype="float32")
     if kind == "second_division":
-        return keras.layers.Rescaling(1 / 255, name="scaling")
+        return keras.layers.Rescaling(1 / 255, name="scaling", dtype="float32")
     if kind == "tf":
-        return keras.layers.Rescaling(2.0, -1.0, name="scaling")
+        return keras.layers.Rescaling(2.0, -1.0, name="scaling", dtype="float32")
     image = keras.Input((None, None, 3))
-    centred = keras.layers.Rescaling(255.0, [-mean for mean in _IMAGENET_MEAN_RGB])(image)
+    centred = keras.layers.Rescaling(255.0, [-mean for mean in _IMAGENET_MEAN_RGB], dtype="float32")(image)
     return keras.Model(image, keras.ops.flip(centred, axis=-1), name="scaling")  # RGB to BGR
 
 
-def _head(features: Any, head: Head) -> Any:
+def _head(features: Any, head: Head, softmax: str | None) -> Any:
     layers = keras.layers
     x = layers.BatchNormalization(name="head_bn_1")(features)
     penalty = keras.regularizers.L1L2(head.l1, head.l2)
@@ -164,4 +186,4 @@ def _head(features: Any, head: Head) -> Any:
     x = layers.Dropout(head.dropout, name="head_dropout")(x)
     x = layers.Dense(head.units[1], activation="relu", name="head_dense_2")(x)
     x = layers.BatchNormalization(name="head_bn_3")(x)
-    return layers.Dense(len(LABELS), activation="softmax", dtype="float32", name="probabilities")(x)
+    return layers.Dense(len(LABELS), activation="softmax", dtype=softmax, name="probabilities")(x)

@@ -14,6 +14,7 @@ from app.errors import TrainingError
 
 BackboneName = Literal["VGG16", "ResNet50", "NASNetLarge", "NASNetMobile"]
 Monitor = Literal["val_accuracy", "val_loss"]
+Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 Scaling = Literal["native", "none", "second_division"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -117,6 +118,24 @@ class FitConfig(_Frozen):
         """Return the configuration with the augmentation and mixup that a stage brings instead of the run's."""
         brought = {name: getattr(stage, name) for name in ("augmentation", "mixup_alpha")}
         return self.model_copy(update={name: value for name, value in brought.items() if value is not None})
+
+
+class Execution(_Frozen):
+    """How a run is computed: no part of the recipe, but recorded beside it.
+
+    Raises:
+        TrainingError: A float16 softmax without float16.
+    """
+
+    precision: Precision = Field("float32", description="Keras' dtype policy; weights are float32 in each.")
+    float16_softmax: bool = Field(False, description="As in the original study; otherwise the softmax is float32.")
+    xla: bool | Literal["auto"] = Field("auto", description="'auto': as Keras decides for the device.")
+
+    @model_validator(mode="after")
+    def _has_float16(self) -> Self:
+        if self.float16_softmax and self.precision != "mixed_float16":
+            raise TrainingError(f"A float16 softmax needs the precision mixed_float16, not {self.precision}.")
+        return self
 
 
 class _RecipeFile(FitConfig):

@@ -1,8 +1,9 @@
 """Train one backbone: data folder in, run folder out.
 
-A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``stage-<n>.weights.h5`` and, of
-the last stage, ``best.weights.h5`` (each stage's best epoch), ``history-<n>.csv``, ``stage-<n>.done``, and
-``state.npz``, from which the same command goes on after the last finished epoch when it was cut off.
+A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision and
+XLA), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
+``history-<n>.csv``, ``stage-<n>.done``, and ``state.npz``, from which the same command goes on after the last
+finished epoch when it was cut off.
 """
 
 import json
@@ -11,14 +12,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
 
 from app.errors import TrainingError
 from training.backbones import build_model, unfreeze
 from training.checkpoint import HistoryFile, TrainingState, WeightAverage, replacing
-from training.config import FitConfig, Stage
+from training.config import Execution, FitConfig, Stage
 from training.dataset import XrayDataset, load_squares, one_hot
 from training.manifest import Manifest, Record
 from training.progress import EpochProgress
@@ -26,6 +27,8 @@ from training.schedule import schedule_of
 from training.splits import Split, split
 
 logger = logging.getLogger(__name__)
+
+_AS_KERAS_DECIDES: Final = Execution()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class _Run:
     manifest: Manifest
     parts: Split
     config: FitConfig
+    execution: Execution
     folder: Path
 
     def best_weights(self, number: int) -> Path:
@@ -43,23 +47,24 @@ class _Run:
         return self.folder / ("best.weights.h5" if last else f"stage-{number}.weights.h5")
 
 
-def fit(manifest: Manifest, config: FitConfig, run: Path) -> keras.Model:
+def fit(manifest: Manifest, config: FitConfig, run: Path, execution: Execution = _AS_KERAS_DECIDES) -> keras.Model:
     """Train through all stages and keep the best epoch's weights.
 
     Args:
         manifest: The data set.
         config: The recipe.
         run: The run folder; made if missing, resumed if it holds an unfinished run of the same recipe and data.
+        execution: Precision and XLA.
 
     Returns:
         The model with the weights of the best epoch of the last stage, as ``run/best.weights.h5`` holds them.
 
     Raises:
-        TrainingError: The folder holds a run of another recipe or other data.
+        TrainingError: The folder holds a run of another recipe, other data or another execution.
     """
     run.mkdir(parents=True, exist_ok=True)
-    _claim(run, manifest, config)
-    whole = _Run(manifest, split(manifest, config.seed), config, run)
+    _claim(run, manifest, config, execution)
+    whole = _Run(manifest, split(manifest, config.seed), config, execution, run)
     keras.utils.set_random_seed(config.seed)
     model: keras.Model | None = None
     for number in range(len(config.stages)):
@@ -69,7 +74,7 @@ def fit(manifest: Manifest, config: FitConfig, run: Path) -> keras.Model:
 
 
 def load_best(run: Path, config: FitConfig) -> keras.Model:
-    """Rebuild a run's model at the size of the artifact and load its best weights.
+    """Rebuild a run's model in float32 at the size of the artifact and load its best weights.
 
     Raises:
         TrainingError: The run is unfinished.
@@ -99,9 +104,13 @@ def read_data_digest(run: Path) -> str:
     return str(json.loads((run / "data.json").read_text())["manifest"])
 
 
-def _claim(run: Path, manifest: Manifest, config: FitConfig) -> None:
+def _claim(run: Path, manifest: Manifest, config: FitConfig, execution: Execution) -> None:
     """Write what the run consists of, or check that the folder is of the same run."""
-    ours = {"config.json": config.model_dump(mode="json"), "data.json": {"manifest": manifest.digest}}
+    ours = {
+        "config.json": config.model_dump(mode="json"),
+        "data.json": {"manifest": manifest.digest},
+        "execution.json": execution.model_dump(mode="json"),
+    }
     for name, content in ours.items():
         path = run / name
         if path.exists():
@@ -119,8 +128,8 @@ def _assert_equal(run: Path, name: str, theirs: dict[str, Any], ours: dict[str, 
     ]
     if differing:
         raise TrainingError(
-            f"{run} holds a run of another recipe or other data: in its {name} {'; '.join(differing)}. "
-            "Give another --out, or the recipe and data of that run to resume it."
+            f"{run} holds another run: in its {name} {'; '.join(differing)}. "
+            "Give another --out, or the recipe, data and options of that run to resume it."
         )
 
 
@@ -135,13 +144,13 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 def _run_stage(run: _Run, number: int) -> keras.Model:
     stage = run.config.stages[number]
-    model = build_model(run.config, stage.image_size, weights="random" if number else None)
+    model = build_model(run.config, stage.image_size, weights="random" if number else None, execution=run.execution)
     if number:
         model.load_weights(run.best_weights(number - 1))
     done = run.folder / f"stage-{number}.done"
     if not done.exists():
         stream = random.getstate()
-        _compile(model, stage, run.config)
+        _compile(model, stage, run.config, run.execution)
         _train(model, run, number)
         done.touch()
         random.setstate(stream)  # The next stage is the same whether or not this process trained this one.
@@ -161,7 +170,7 @@ def _train(model: keras.Model, run: _Run, number: int) -> None:
     )
     state = TrainingState(run.folder / "state.npz", number, stopping, checkpoint, schedule, average)
     epoch = state.restore(model)
-    logger.info("%s: %s, from epoch %d", title, stage, epoch)
+    logger.info("%s: %s, %s, from epoch %d", title, stage, run.execution, epoch)
     with EpochProgress(title, stage.epochs) as progress:
         model.fit(
             _dataset(run.parts.train, run.manifest, config, stage, run.folder, epoch=epoch),
@@ -181,12 +190,13 @@ def _train(model: keras.Model, run: _Run, number: int) -> None:
         )
 
 
-def _compile(model: keras.Model, stage: Stage, config: FitConfig) -> None:
+def _compile(model: keras.Model, stage: Stage, config: FitConfig, execution: Execution) -> None:
     unfreeze(model.get_layer("backbone"), stage.unfrozen_layers)
     model.compile(
         optimizer=_optimizer(stage),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
         metrics=["accuracy"],
+        jit_compile=execution.xla,
     )
 
 

@@ -11,7 +11,7 @@ import training.fit
 from app.artifact import Artifact
 from tests.training.tiny import CONFIG, STAGE, TINY, export_tiny, make_data
 from training.backbones import BACKBONES
-from training.config import FitConfig, Stage
+from training.config import Execution, FitConfig, Stage
 from training.manifest import Manifest
 
 _COMPILE = training.fit._compile
@@ -37,8 +37,8 @@ def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run training steps without tracing them first, which takes longer than a few steps of a tiny network."""
 
-    def compile_eagerly(model: keras.Model, stage: Stage, config: FitConfig) -> None:
-        _COMPILE(model, stage, config)
+    def compile_eagerly(model: keras.Model, stage: Stage, config: FitConfig, execution: Execution) -> None:
+        _COMPILE(model, stage, config, execution)
         model.run_eagerly = True
 
     monkeypatch.setattr(training.fit, "_compile", compile_eagerly)

@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.tiny import CONFIG, tiny_network
 from training.backbones import BACKBONES, Backbone, build_model, unfreeze
-from training.config import BackboneName, FitConfig
+from training.config import BackboneName, Execution, FitConfig, Precision
 
 HEAD = [
     "head_bn_1",
@@ -67,22 +67,26 @@ def test_the_head_on_nasnetlarge_has_the_studys_number_of_parameters(monkeypatch
         ("NASNetMobile", keras.applications.nasnet.preprocess_input),
     ],
 )
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_scaling_is_what_the_imagenet_weights_want(
-    name: BackboneName, preprocess_input: Any, monkeypatch: pytest.MonkeyPatch
+    name: BackboneName, preprocess_input: Any, precision: Precision, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """In float32 in either precision: bfloat16 would merge neighbouring grey levels before they are scaled."""
     monkeypatch.setitem(BACKBONES, name, Backbone(tiny_network, BACKBONES[name].scaling, ""))
-    scaling = build_model(FitConfig(backbone=name, weights="random"), 64).get_layer("scaling")
+    config = FitConfig(backbone=name, weights="random")
+    scaling = build_model(config, 64, execution=Execution(precision=precision)).get_layer("scaling")
     levels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
     scaled = np.asarray(scaling(levels / 255))
     np.testing.assert_allclose(scaled, preprocess_input(levels.copy()), atol=1e-4)
 
 
 @pytest.mark.parametrize(("scaling", "largest"), [("none", 1.0), ("second_division", 1 / 255)])
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 @pytest.mark.usefixtures("tiny_backbone")
-def test_the_backbone_sees_the_scaling_of_the_recipe(scaling: str, largest: float) -> None:
+def test_the_backbone_sees_the_scaling_of_the_recipe(scaling: str, largest: float, precision: Precision) -> None:
     """The study divided 0..1 by 255 once more: its backbone saw 0..0.0039."""
     config = CONFIG.model_copy(update={"scaling": scaling})
-    model = build_model(config, 32)
+    model = build_model(config, 32, execution=Execution(precision=precision))
     levels = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 16, 16, 1)
     images = np.broadcast_to(levels.repeat(2, 1).repeat(2, 2), (1, 32, 32, 3))
     seen = np.asarray(model.get_layer("scaling")(images))
@@ -107,6 +111,30 @@ def test_the_last_layers_learn_save_batch_normalisation(layers: Any, learning: l
     assert sorted(layer.name for layer in backbone.layers if layer.trainable_weights) == learning
     head = sum(len(model.get_layer(name).trainable_weights) for name in HEAD)
     assert len(model.trainable_weights) == head + len(backbone.trainable_weights)
+
+
+@pytest.mark.parametrize(
+    ("execution", "compute", "softmax"),
+    [
+        (Execution(), "float32", "float32"),
+        (Execution(precision="mixed_bfloat16"), "bfloat16", "float32"),
+        (Execution(precision="mixed_float16"), "float16", "float32"),
+        (Execution(precision="mixed_float16", float16_softmax=True), "float16", "float16"),
+    ],
+    ids=["float32", "bfloat16", "float16", "float16 softmax"],
+)
+@pytest.mark.usefixtures("tiny_backbone")
+def test_the_precision_is_that_of_every_layer_but_scaling_and_softmax(
+    execution: Execution, compute: str, softmax: str
+) -> None:
+    model = build_model(CONFIG, 32, execution=execution)
+    layers = [*model.layers, *model.get_layer("backbone").layers]
+    others = {layer.compute_dtype for layer in layers if layer.name not in ("image", "scaling", "probabilities")}
+    assert others == {compute}
+    assert model.get_layer("scaling").compute_dtype == "float32"
+    assert model.get_layer("probabilities").compute_dtype == softmax
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert keras.config.dtype_policy().name == "float32"  # Of whatever is built next.
 
 
 @pytest.mark.parametrize("momentum", [None, 0.9])

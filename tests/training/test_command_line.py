@@ -10,13 +10,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import training.evaluate
+import training.fit
 from app.artifact import open_artifact
 from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.test_resume import assert_equal_runs
 from tests.training.tiny import KILL_AT
 from training.__main__ import app
-from training.config import read_recipe
+from training.config import Execution, read_recipe
 from training.dataset import load_squares
 from training.evaluate import fit_temperature
 from training.fit import fit, load_best
@@ -81,10 +82,11 @@ def data(tmp_path: Path) -> Path:
         (["fit", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
         (["fit", "--data", "data", "--out", "run", "--recipe", "r.toml"], "The recipe r.toml cannot be read"),
         (["fit", "--data", "data", "--out", "run", "--backbone", "AlexNet"], "backbone: Input should be"),
+        (["fit", "--data", "data", "--out", "run", "--float16-softmax"], "needs the precision mixed_float16"),
         (["fit", "--data", "data", "--out", "data/0/a.png"], "File exists"),
         (["export", "run", "--data", "data"], "run is not a run folder"),
     ],
-    ids=["no data", "too few images", "no recipe", "no such backbone", "out is a file", "no run"],
+    ids=["no data", "too few images", "no recipe", "no such backbone", "no float16", "out is a file", "no run"],
 )
 def test_an_error_is_one_line_and_exit_code_1(
     arguments: list[str], message: str, data: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,6 +99,29 @@ def test_an_error_is_one_line_and_exit_code_1(
     assert error.startswith("error: ")
     assert message in error
     assert all(note.startswith("metadata.csv does not give every image a group") for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "execution"),
+    [
+        ([], Execution()),
+        (["--precision", "mixed_bfloat16", "--no-xla"], Execution(precision="mixed_bfloat16", xla=False)),
+        (
+            ["--precision", "mixed_float16", "--float16-softmax", "--xla"],
+            Execution(precision="mixed_float16", float16_softmax=True, xla=True),
+        ),
+    ],
+    ids=["as Keras decides", "bfloat16", "as the study"],
+)
+def test_fit_takes_the_native_recipe_and_the_execution_from_its_options(
+    options: list[str], execution: Execution, tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+    monkeypatch.setattr(training.fit, "fit", lambda *arguments: calls.append(arguments))
+    result = run("fit", "--data", tiny_data.root, "--out", tmp_path, *options)
+    assert result.exit_code == 0, result.stderr
+    [(_, config, _, received)] = calls
+    assert (config.recipe, received) == ("native", execution)
 
 
 @pytest.mark.parametrize("arguments", [["fit"], ["fit", "--data", "d", "--out", "r", "--epochs", "0"], ["train"]])

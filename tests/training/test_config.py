@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import TrainingError
 from training.__main__ import RECIPES
-from training.config import FitConfig, Plateau, Stage, read_recipe
+from training.config import Execution, FitConfig, Plateau, Stage, read_recipe
 
 
 @pytest.fixture
@@ -112,3 +112,9 @@ def test_a_wrong_recipe_names_the_field(text: str, message: str, recipe: Path) -
 def test_a_missing_recipe_is_named(recipe: Path) -> None:
     with pytest.raises(TrainingError, match=r"recipe\.toml cannot be read: No such file"):
         read_recipe(recipe)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_a_float16_softmax_needs_float16(precision: str) -> None:
+    with pytest.raises(TrainingError, match=f"needs the precision mixed_float16, not {precision}"):
+        Execution(precision=precision, float16_softmax=True)

@@ -5,15 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 import training.card
 import training.export
 from app.artifact import METADATA, MODEL_CARD, Outputs, open_artifact
+from app.engines import load_engine
 from app.errors import ArtifactError, TrainingError
+from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import TEMPERATURE, export_tiny
 from training.__main__ import RECIPES
-from training.config import read_recipe
+from training.config import Execution, read_recipe
+from training.dataset import load_squares
+from training.fit import fit, load_best
+from training.graph import logits_of
 from training.manifest import read_manifest
 from training.splits import split
 
@@ -94,6 +100,23 @@ def test_a_second_export_gets_the_next_version(finished: FinishedRun, tmp_path: 
     assert sorted(path.name for path in first.parent.iterdir()) == ["1", "2", "notes"]
     for field in ("metrics", "temperature", "threshold", "tolerances", "config_digest", "data_digest"):
         assert getattr(second.metadata, field) == getattr(finished.artifact.metadata, field)
+
+
+def test_a_run_in_mixed_precision_is_exported_in_float32(finished: FinishedRun, tmp_path: Path) -> None:
+    config = finished.config.model_copy(update={"recipe": "mine"})
+    manifest, run = finished.manifest, tmp_path / "run"
+    trained = fit(manifest, config, run, Execution(precision="mixed_bfloat16"))
+    artifact = export_tiny(run, manifest, tmp_path / "models")
+    assert artifact.metadata.recipe == "mine"
+
+    parts = split(manifest, config.seed)
+    images = to_network_input(load_squares(manifest.root, parts.test))
+    model = load_best(run, config)
+    assert model.get_layer("backbone").compute_dtype == "float32"
+    served = load_engine("openvino", artifact).infer(images).probabilities
+    logits = logits_of(model, images)
+    np.testing.assert_allclose(served, softmax(logits / TEMPERATURE, axis=1), atol=1e-5)
+    np.testing.assert_allclose(np.asarray(trained(images)), softmax(logits, axis=1), atol=0.02)
 
 
 def test_other_data_are_refused(finished: FinishedRun, tmp_path: Path) -> None:

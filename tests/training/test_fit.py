@@ -12,7 +12,7 @@ from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import CONFIG, STAGE
 from training.backbones import build_model
-from training.config import Augmentation, FitConfig
+from training.config import Augmentation, Execution, FitConfig
 from training.dataset import XrayDataset, load_squares, one_hot
 from training.fit import fit, load_best, read_config, read_data_digest
 from training.manifest import Manifest
@@ -34,6 +34,7 @@ def test_a_finished_run_has_its_files(finished: FinishedRun) -> None:
     assert {path.name for path in finished.run.iterdir()} == {
         "config.json",
         "data.json",
+        "execution.json",
         "cache",
         "state.npz",
         "stage-0.done",
@@ -105,6 +106,22 @@ def test_of_a_backbone_unfrozen_in_part_only_the_last_layers_change(tiny_data: M
     assert changed == ["conv_2/kernel"]
 
 
+def test_xla_is_a_setting_of_execution(tiny_data: Manifest, tmp_path: Path) -> None:
+    config = config_of({"epochs": 1, "warmup_epochs": 0})
+    assert fit(tiny_data, config, tmp_path, Execution(xla=True)).jit_compile
+    assert json.loads((tmp_path / "execution.json").read_text()) == {
+        "precision": "float32",
+        "float16_softmax": False,
+        "xla": True,
+    }
+
+
+def test_another_execution_in_the_same_folder_is_refused(tiny_data: Manifest, tmp_path: Path) -> None:
+    (tmp_path / "execution.json").write_text(Execution(precision="mixed_bfloat16").model_dump_json())
+    with pytest.raises(TrainingError, match=r"execution\.json precision is mixed_bfloat16 there and float32 here"):
+        fit(tiny_data, CONFIG, tmp_path)
+
+
 def test_the_epoch_is_chosen_by_one_measure_and_the_end_by_another(tiny_data: Manifest, tmp_path: Path) -> None:
     stage = {"epochs": 9, "patience": 2, "checkpoint_monitor": "val_accuracy", "stopping_monitor": "val_loss"}
     config = config_of({**stage, "warmup_epochs": 0, "optimizer": "adam", "peak_learning_rate": 0.03})
@@ -148,7 +165,7 @@ def test_another_recipe_in_the_same_folder_is_refused(
     change: dict[str, object], said: str, tiny_data: Manifest, tmp_path: Path
 ) -> None:
     (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
-    with pytest.raises(TrainingError, match=r"another recipe or other data.*Give another --out") as caught:
+    with pytest.raises(TrainingError, match=r"holds another run: .*Give another --out") as caught:
         fit(tiny_data, CONFIG.model_copy(update=change), tmp_path)
     assert said in str(caught.value)
     assert json.loads((tmp_path / "config.json").read_text()) == CONFIG.model_dump(mode="json")

@@ -1,13 +1,14 @@
 """A run that was cut off and resumed by the same command ends exactly where an uninterrupted one ends."""
 
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import pytest
 
 import training.fit
 from tests.training.tiny import CONFIG, cut_off_at
-from training.config import FitConfig, Plateau
+from training.config import Execution, FitConfig, Plateau
 from training.fit import fit
 from training.manifest import Manifest
 
@@ -15,6 +16,9 @@ pytestmark = pytest.mark.usefixtures("tiny_backbone", "eager")
 
 Cut = tuple[int, int, int]
 """A stage, an epoch and the batch after which training is cut off, each from 0."""
+
+FLOAT32: Final = Execution()
+FLOAT16: Final = Execution(precision="mixed_float16", float16_softmax=True)
 
 
 class CutOff(Exception):
@@ -25,12 +29,12 @@ def stop_here() -> None:
     raise CutOff
 
 
-def fit_until(cut: Cut, manifest: Manifest, config: FitConfig, run: Path) -> None:
+def fit_until(cut: Cut, manifest: Manifest, config: FitConfig, run: Path, execution: Execution = FLOAT32) -> None:
     """Train, and raise where it is to be cut off."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.fit, "EpochProgress", cut_off_at(*cut, stop_here))
         with pytest.raises(CutOff):
-            fit(manifest, config, run)
+            fit(manifest, config, run, execution)
 
 
 def assert_equal_runs(run: Path, other: Path) -> None:
@@ -43,12 +47,14 @@ def assert_equal_runs(run: Path, other: Path) -> None:
         assert [name for name in ours.files if not np.array_equal(ours[name], theirs[name])] == []
 
 
-def assert_that_cuts_change_nothing(config: FitConfig, cuts: list[Cut], manifest: Manifest, folder: Path) -> Path:
+def assert_that_cuts_change_nothing(
+    config: FitConfig, cuts: list[Cut], manifest: Manifest, folder: Path, execution: Execution = FLOAT32
+) -> Path:
     whole, resumed = folder / "whole", folder / "resumed"
-    expected = fit(manifest, config, whole)
+    expected = fit(manifest, config, whole, execution)
     for cut in cuts:
-        fit_until(cut, manifest, config, resumed)
-    model = fit(manifest, config, resumed)
+        fit_until(cut, manifest, config, resumed, execution)
+    model = fit(manifest, config, resumed, execution)
     assert_equal_runs(resumed, whole)
     for ours, theirs in zip(model.get_weights(), expected.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -56,18 +62,19 @@ def assert_that_cuts_change_nothing(config: FitConfig, cuts: list[Cut], manifest
 
 
 @pytest.mark.parametrize(
-    ("decay", "cuts"),
+    ("decay", "execution", "cuts"),
     [
-        (0.0, [(0, 1, 1)]),
-        (0.9, [(0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1)]),
+        (0.0, FLOAT32, [(0, 1, 1)]),
+        (0.9, FLOAT32, [(0, 0, 1), (0, 1, 0), (1, 0, 0), (1, 1, 1)]),
+        (0.0, FLOAT16, [(0, 1, 1)]),
     ],
-    ids=["plain weights", "averaged weights, in both stages and between them"],
+    ids=["plain weights", "averaged weights, in both stages and between them", "float16 and its scale of the loss"],
 )
 def test_a_run_that_was_cut_off_equals_an_uninterrupted_one(
-    decay: float, cuts: list[Cut], tiny_data: Manifest, tmp_path: Path
+    decay: float, execution: Execution, cuts: list[Cut], tiny_data: Manifest, tmp_path: Path
 ) -> None:
     config = CONFIG.model_copy(update={"average_decay": decay})
-    assert_that_cuts_change_nothing(config, cuts, tiny_data, tmp_path)
+    assert_that_cuts_change_nothing(config, cuts, tiny_data, tmp_path, execution)
 
 
 def test_a_cosine_and_then_a_plateau_with_its_counters_survive(tiny_data: Manifest, tmp_path: Path) -> None:
