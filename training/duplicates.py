@@ -18,15 +18,15 @@ from training.splits import Split
 HASH_SIDE: Final = 32
 """Lowest frequencies a direction of the DCT hash: 1,024 bits.
 
-On the shared chest X-rays the usual 64 bits put unrelated patients 2 bits apart, and 256 bits lost copies with
-a burned-in mark that 1,024 find. Average, difference and wavelet hashes found fewer of the copies than the DCT
-hash at a limit that admits no unrelated pair.
+On the radiographs of the shipped model's data set the usual 64 bits put unrelated patients 2 bits apart, and 256
+bits lost copies with a burned-in mark that 1,024 find. At a limit that admits no unrelated pair, average and wavelet
+hashes found clearly fewer of the copies than the DCT hash, the difference hash about as many.
 """
 
 LIMIT: Final = 300
 """Most bits that differ between near-duplicates.
 
-Source: the 1,684 images of the shared data folder. Of the 1.4 million pairs the closest of two patients are 338
+Source: the 1,684 images of that data set. Of the 1.4 million pairs the closest of two patients are 338
 bits apart and the closest of one patient 314 (two exposures); these and the next were looked at, and none is a
 copy. Copies made of 100 of the images are at most 220 bits from their originals if encoded anew (JPEG quality 10),
 halved in size, brightened (gamma 0.5 to 2), cropped by 1 % a side or rotated by 1 degree. Within 300 bits are 99 %

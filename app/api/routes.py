@@ -69,7 +69,13 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
 }
 
 
-@router.post("/predict", responses=_UPLOAD_ERRORS, openapi_extra=_UPLOAD_BODY, tags=["prediction"])
+@router.post(
+    "/predict",
+    summary="Probabilities for one chest X-ray",
+    responses=_UPLOAD_ERRORS,
+    openapi_extra=_UPLOAD_BODY,
+    tags=["prediction"],
+)
 async def predict(
     request: Request,
     explain: Annotated[bool, Query(description="Add the heatmap to the answer.")] = False,
@@ -93,6 +99,7 @@ async def predict(
 
 @router.post(
     "/explain",
+    summary="The image with the heatmap over it",
     response_class=Response,
     responses={200: {"content": {"image/png": {"schema": _BINARY}}}, **_UPLOAD_ERRORS},
     openapi_extra=_UPLOAD_BODY,
@@ -105,7 +112,7 @@ async def explain(request: Request) -> Response:
     return Response(png, media_type="image/png")
 
 
-@router.get("/model", responses=responses(NotReady), tags=["model"])
+@router.get("/model", summary="The served model's metadata and card", responses=responses(NotReady), tags=["model"])
 async def model(request: Request) -> ModelAnswer:
     """Answer the served model's metadata and card."""
     service = _service(request)
@@ -119,20 +126,20 @@ async def model(request: Request) -> ModelAnswer:
     )
 
 
-@router.get("/livez", tags=["operation"])
+@router.get("/livez", summary="Alive", tags=["operation"])
 async def livez() -> State:
     """Answer that the process lives."""
     return State(status="alive")
 
 
-@router.get("/readyz", responses=responses(NotReady), tags=["operation"])
+@router.get("/readyz", summary="Verified and warmed up", responses=responses(NotReady), tags=["operation"])
 async def readyz(request: Request) -> State:
     """Answer whether the model is verified, reproduces its golden outputs and is warmed up."""
     _service(request).require_ready()
     return State(status="ready")
 
 
-@router.get("/metrics", response_class=Response, tags=["operation"])
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, tags=["operation"])
 async def metrics(request: Request) -> Response:
     """Answer the metrics in Prometheus' text format."""
     return Response(_service(request).metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
