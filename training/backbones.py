@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import h5py
 import keras
+from keras.src.backend.config import keras_home
 
 from app.errors import TrainingError
 from app.imaging import IMAGE_SIZE
@@ -133,8 +134,8 @@ def _with_imagenet_weights(entry: Backbone, arguments: dict[str, Any]) -> keras.
 
 
 def _keras_models_folder() -> Path:
-    """Find where Keras looks for the weights of its applications. Source: ``keras.utils.get_file``."""
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    """Find where Keras looks for its applications' weights, as ``keras.utils.get_file`` does."""
+    home = Path(keras_home()).expanduser()
     return (home if os.access(home, os.W_OK) else Path("/tmp/.keras")) / "models"  # noqa: S108
 
 
