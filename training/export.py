@@ -1,14 +1,13 @@
 """A finished run to an artifact: calibrate, save, verify through the serving engine, measure, describe."""
 
 import hashlib
-import os
 import platform
 import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import tensorflow as tf
@@ -41,7 +40,7 @@ from training.golden import TOLERANCES, make_golden
 from training.graph import logits_of, serving_module
 from training.manifest import LABELS, Manifest, Record
 from training.properties import trivial_properties
-from training.splits import Split, split
+from training.splits import split
 
 _LIBRARIES: Final = ("keras", "tensorflow", "openvino", "numpy", "pillow", "pydicom")
 _BATCH: Final = 8
@@ -96,8 +95,13 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None)
     _write_metadata(folder, metadata)
     infer = load_engine("openvino", open_artifact(folder)).infer  # Checks the golden outputs.
 
-    threshold = fit_threshold(validation.labels, _probabilities(infer, validation))
-    metrics = _measure(infer, manifest, parts, validation, test, threshold)
+    probabilities = _probabilities(infer, validation)
+    threshold = fit_threshold(validation.labels, probabilities)
+    metrics = {
+        "validation": describe(validation.records, probabilities, threshold),
+        "test": describe(test.records, _probabilities(infer, test), threshold),
+        "trivial_rules": _trivial_rules(manifest, validation, test),
+    }
     metadata = metadata.model_copy(update={"threshold": threshold, "metrics": metrics})
     (folder / MODEL_CARD).write_text(model_card(metadata, config, manifest, parts), encoding="utf-8")
     _write_metadata(folder, metadata)
@@ -137,15 +141,12 @@ def _probabilities(infer: Infer, part: _Part) -> NDArray[np.float32]:
     return np.concatenate([infer(to_network_input(batch)).probabilities[:, POSITIVE] for batch in batches])
 
 
-def _measure(
-    infer: Infer, manifest: Manifest, parts: Split, validation: _Part, test: _Part, threshold: float
-) -> dict[str, Any]:
-    properties = [trivial_properties(manifest.root, part.records, part.squares) for part in (validation, test)]
-    return {
-        "validation": describe(parts.validation, _probabilities(infer, validation), threshold),
-        "test": describe(parts.test, _probabilities(infer, test), threshold),
-        "trivial_rules": trivial_rules((properties[0], validation.labels), (properties[1], test.labels)),
-    }
+def _trivial_rules(manifest: Manifest, fitted_on: _Part, measured_on: _Part) -> dict[str, dict[str, float]]:
+    fitted, measured = (
+        (trivial_properties(manifest.root, part.records, part.squares), part.labels)
+        for part in (fitted_on, measured_on)
+    )
+    return trivial_rules(fitted, measured)
 
 
 def _metadata(
@@ -200,6 +201,4 @@ def _git_commit() -> str:
 
 def _write_metadata(folder: Path, metadata: Metadata) -> None:
     listed = metadata.model_copy(update={"files": file_digests(folder)})
-    partial = folder.parent / f".{os.getpid()}.metadata"
-    partial.write_text(listed.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    partial.replace(folder / METADATA)
+    (folder / METADATA).write_text(listed.model_dump_json(indent=1) + "\n", encoding="utf-8")
