@@ -15,7 +15,7 @@ from keras.src.backend.config import keras_home
 
 from app.errors import TrainingError
 from app.imaging import IMAGE_SIZE
-from training.config import BackboneName, Execution, FitConfig, Head, Precision
+from training.config import DEFAULT_EXECUTION, BackboneName, Execution, FitConfig, Head, Precision
 from training.manifest import LABELS
 
 
@@ -48,11 +48,12 @@ _DOWNLOAD_FAILURES: Final = ("URL fetch failure", "Incomplete or corrupted file"
 _IMAGENET_MEAN_RGB: Final = (123.68, 116.779, 103.939)
 
 
-_FLOAT32: Final = Execution()
-
-
 def build_model(
-    config: FitConfig, image_size: int = IMAGE_SIZE, *, weights: str | None = None, execution: Execution = _FLOAT32
+    config: FitConfig,
+    image_size: int = IMAGE_SIZE,
+    *,
+    weights: str | None = None,
+    execution: Execution = DEFAULT_EXECUTION,
 ) -> keras.Model:
     """Build a backbone under the head: image 0..1 in, class probabilities out.
 

@@ -1,12 +1,11 @@
 """The model card, generated from the measurements so that it cannot drift from them."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any, Final
 
 from app.artifact import Metadata
 from training.config import FitConfig, Stage
-from training.manifest import LABELS, Manifest, Record
+from training.manifest import LABELS, Manifest, count_classes
 from training.markdown import table
 from training.splits import Split
 
@@ -90,7 +89,7 @@ def _learning(stage: Stage) -> str:
 
 def _data(manifest: Manifest, parts: Split) -> str:
     rows = [
-        [name, *(str(_count(records, label)) for label in range(len(LABELS))), str(len({r.group for r in records}))]
+        [name, *(str(count) for count in count_classes(records)), str(len({r.group for r in records}))]
         for name, records in parts.parts().items()
     ]
     sources = Counter((r.source or "unknown", r.label) for r in manifest.records)
@@ -166,10 +165,6 @@ def _limits(manifest: Manifest) -> str:
         "- Labels come from the sources and are not certain.",
     ]
     return "\n".join(lines)
-
-
-def _count(records: Sequence[Record], label: int) -> int:
-    return sum(record.label == label for record in records)
 
 
 def _interval(metric: dict[str, Any] | None) -> str:

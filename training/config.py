@@ -6,7 +6,7 @@ equal run on one machine.
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -136,6 +136,10 @@ class Execution(_Frozen):
         if self.float16_softmax and self.precision != "mixed_float16":
             raise TrainingError(f"A float16 softmax needs the precision mixed_float16, not {self.precision}.")
         return self
+
+
+DEFAULT_EXECUTION: Final = Execution()
+"""Float32, and XLA as Keras decides for the device."""
 
 
 class _RecipeFile(FitConfig):

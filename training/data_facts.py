@@ -28,7 +28,7 @@ from training.duplicates import (
     perceptual_hash,
 )
 from training.images import map_images
-from training.manifest import LABELS, Manifest, Record
+from training.manifest import LABELS, Manifest, Record, count_classes
 from training.splits import Split, assert_disjoint, split
 
 NOT_KNOWN: Final = "not known"
@@ -193,7 +193,7 @@ def _measure(image: GreyImage) -> _Measured:
 
 
 def _count(records: Sequence[Record]) -> ClassCounts:
-    return {name: sum(record.label == label for record in records) for label, name in enumerate(LABELS)}
+    return dict(zip(LABELS, count_classes(records), strict=True))
 
 
 def _part(records: Sequence[Record]) -> Part:

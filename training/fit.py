@@ -12,14 +12,14 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import keras
 
 from app.errors import TrainingError
 from training.backbones import build_model, unfreeze
 from training.checkpoint import HistoryFile, TrainingState, WeightAverage, replacing
-from training.config import Execution, FitConfig, Stage
+from training.config import DEFAULT_EXECUTION, Execution, FitConfig, Stage
 from training.dataset import XrayDataset, load_squares, one_hot
 from training.manifest import Manifest, Record
 from training.progress import EpochProgress
@@ -27,8 +27,6 @@ from training.schedule import schedule_of
 from training.splits import Split, split
 
 logger = logging.getLogger(__name__)
-
-_AS_KERAS_DECIDES: Final = Execution()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,7 @@ class _Run:
         return self.folder / ("best.weights.h5" if last else f"stage-{number}.weights.h5")
 
 
-def fit(manifest: Manifest, config: FitConfig, run: Path, execution: Execution = _AS_KERAS_DECIDES) -> keras.Model:
+def fit(manifest: Manifest, config: FitConfig, run: Path, execution: Execution = DEFAULT_EXECUTION) -> keras.Model:
     """Train through all stages and keep the best epoch's weights.
 
     Args:

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -120,7 +121,7 @@ def read_manifest(root: Path) -> Manifest:
     return Manifest(root, tuple(records), grouped)
 
 
-def count_classes(records: list[Record] | tuple[Record, ...]) -> tuple[int, int]:
+def count_classes(records: Sequence[Record]) -> tuple[int, int]:
     """Count images of each class, in the order of ``LABELS``."""
     counts = Counter(record.label for record in records)
     return counts[0], counts[1]

@@ -18,7 +18,7 @@ MEDIA_TYPE: Final = "application/problem+json"
 
 _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
     RequestError: HTTPStatus.BAD_REQUEST,
-    TooLarge: HTTPStatus.CONTENT_TOO_LARGE if hasattr(HTTPStatus, "CONTENT_TOO_LARGE") else HTTPStatus(413),
+    TooLarge: HTTPStatus(413),
     UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     UnusableImage: HTTPStatus(422),
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -1,13 +1,14 @@
 """Data folders for tests, made in code."""
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from tests.images import encode
 
 
 def picture(seed: int, height: int = 60, width: int = 60) -> NDArray[np.uint8]:
@@ -16,20 +17,13 @@ def picture(seed: int, height: int = 60, width: int = 60) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def encode(pixels: NDArray[np.uint8], image_format: str = "PNG", **options: int) -> bytes:
-    """Encode a picture."""
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, image_format, **options)
-    return stream.getvalue()
-
-
 def write_folder(root: Path, per_class: int = 10, names: tuple[str, str] = ("0", "1")) -> Path:
     """Write a data folder with distinct pictures ``<class>/<number>.png``: class 0 square, class 1 wider than high."""
     for label, name in enumerate(names):
         (root / name).mkdir(parents=True)
         for number in range(per_class):
             pixels = picture(1000 * label + number, 60, 60 + 20 * label)
-            (root / name / f"{number:02}.png").write_bytes(encode(pixels))
+            (root / name / f"{number:02}.png").write_bytes(encode(pixels, "PNG"))
     return root
 
 

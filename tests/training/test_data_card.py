@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.training.folders import encode, picture, write_folder, write_table
+from tests.images import encode
+from tests.training.folders import picture, write_folder, write_table
 from training.__main__ import app
 from training.data_card import data_card
 from training.data_facts import DataFacts, measure_data

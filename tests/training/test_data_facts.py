@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import TrainingError
-from tests.training.folders import encode, picture, write_folder, write_table
+from tests.images import encode
+from tests.training.folders import picture, write_folder, write_table
 from training import data_facts
 from training.data_facts import NOT_KNOWN, OTHER, DataFacts, age_years, is_of_older_set, measure_data
 from training.images import leave_out_unreadable
@@ -63,7 +64,7 @@ def test_ages_are_read_in_the_forms_that_sources_use(text: str, years: float | N
 
 def test_classes_sources_and_sizes_are_counted(tmp_path: Path) -> None:
     write_folder(tmp_path)
-    (tmp_path / "0/00.png").write_bytes(encode(picture(50, 30, 40)))
+    (tmp_path / "0/00.png").write_bytes(encode(picture(50, 30, 40), "PNG"))
     write_table(tmp_path, [{"path": path, "source": "north" if path < "1" else "south"} for path in paths(tmp_path)])
     facts = measure(tmp_path)
     assert facts.total.images == {"non-COVID": 10, "COVID-19": 10}
@@ -91,8 +92,8 @@ def test_the_parts_hold_everything_once_and_no_group_twice(tmp_path: Path) -> No
 def test_copies_are_found_in_one_class_and_in_two(tmp_path: Path) -> None:
     write_folder(tmp_path, 12)
     original = picture(3, 200, 200)
-    (tmp_path / "0/03.png").write_bytes(encode(original))
-    (tmp_path / "0/equal.png").write_bytes(encode(original))
+    (tmp_path / "0/03.png").write_bytes(encode(original, "PNG"))
+    (tmp_path / "0/equal.png").write_bytes(encode(original, "PNG"))
     (tmp_path / "1/again.jpg").write_bytes(encode(original, "JPEG", quality=60))
     facts = measure(tmp_path, list_files=True)
     assert (facts.exact_duplicates.pairs, facts.exact_duplicates.between_classes) == (1, 0)
@@ -153,7 +154,7 @@ def test_identifiers_and_names_stay_out_unless_files_are_asked_for(tmp_path: Pat
 def test_left_out_images_are_counted_by_class_and_reason(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "1/empty.png").write_bytes(b"")
-    (tmp_path / "1/cut.png").write_bytes(encode(picture(1))[:200])
+    (tmp_path / "1/cut.png").write_bytes(encode(picture(1), "PNG")[:200])
     with pytest.raises(TrainingError, match="2 images cannot be read"):
         measure(tmp_path)
     facts = measure_data(leave_out_unreadable(read_manifest(tmp_path)), 7)

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.imaging import to_square
-from tests.training.folders import encode, picture
+from tests.images import encode
+from tests.training.folders import picture
 from training import duplicates
 from training.duplicates import (
     HASH_SIDE,

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from app.errors import TrainingError
-from tests.training.folders import encode, picture, write_folder
+from tests.images import encode
+from tests.training.folders import picture, write_folder
 from training.images import leave_out_unreadable, map_images
 from training.manifest import read_manifest
 
@@ -25,7 +26,7 @@ def test_pixels_are_those_of_the_decoder(tmp_path: Path) -> None:
 def test_every_unreadable_image_is_named_with_its_reason(tmp_path: Path) -> None:
     write_folder(tmp_path, 3)
     (tmp_path / "0/text.png").write_text("this is a letter, not an image" * 20)
-    (tmp_path / "1/cut.png").write_bytes(encode(picture(1))[:200])
+    (tmp_path / "1/cut.png").write_bytes(encode(picture(1), "PNG")[:200])
     (tmp_path / "1/empty.png").write_bytes(b"")
     with pytest.raises(TrainingError) as raised:
         map_images(tmp_path, read_manifest(tmp_path).records, lambda image: image.width)
