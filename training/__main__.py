@@ -1,10 +1,12 @@
-"""Command line: ``python -m training`` with ``data``, ``preview``, ``fit`` or ``export``.
+"""Command line: ``python -m training`` with ``data``, ``preview``, ``study``, ``fit`` or ``export``.
 
 Results go to files and standard output, progress to standard error. Exit codes: 0 done, 1 the command
 could not go on (the reason is on standard error), 2 wrong usage.
 """
 
 import logging
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +16,28 @@ import typer
 from rich.console import Console
 
 from app.errors import CxrError
-from training.config import Execution, Precision, read_recipe
+from training.config import Execution, FitConfig, Precision, StudyConfig, read_recipe
 
 if TYPE_CHECKING:
     from training.manifest import Manifest
 
 RECIPES: Final = Path(__file__).parent / "recipes"
+RECIPE_HELP: Final = "A TOML file, or the name of one that ships: native, original, scratch, shipped."
+STUDY_RECIPES: Final = ("original", "native")
+STUDY_BACKBONES: Final = ("VGG16", "ResNet50", "NASNetLarge")
+"""Those that the original study compared."""
 
 app = typer.Typer(no_args_is_help=True, help="Train and export the chest X-ray classifier. Research use only.")
 _stderr = Console(stderr=True)
 
 DataFolder = Annotated[Path, typer.Option("--data", help="Folder with 0/ and 1/, or non-COVID/ and COVID-19/.")]
+Weights = Annotated[str | None, typer.Option(help="'imagenet', 'random', or a Keras weights file.")]
+BatchSize = Annotated[int | None, typer.Option(min=2, help="Images a step.")]
+Epochs = Annotated[int | None, typer.Option(min=1, help="At most, in every stage.")]
+PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What is computed in; weights stay float32.")]
+Float16Softmax = Annotated[bool, typer.Option("--float16-softmax", help="With mixed_float16.")]
+Xla = Annotated[bool | None, typer.Option("--xla/--no-xla", help="By default as Keras decides.")]
+Models = Annotated[Path, typer.Option(help="Where models/<name>/<version> is made.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
 
 
@@ -71,20 +84,62 @@ def data_card(
 
 
 @app.command()
+def study(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Study folder; an unfinished study of the same runs in it is resumed.")],
+    recipe: Annotated[list[str] | None, typer.Option(help=f"{RECIPE_HELP} Repeatable; original and native.")] = None,
+    backbone: Annotated[
+        list[str] | None, typer.Option(help="Repeatable; by default VGG16, ResNet50 and NASNetLarge.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(help="Of weights, order and augmentation; repeatable. By default the recipe's.")
+    ] = None,
+    weights: Weights = None,
+    batch_size: BatchSize = None,
+    epochs: Epochs = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="About so many images, for a quick look.")] = None,
+    precision: PrecisionOption = "float32",
+    float16_softmax: Float16Softmax = False,
+    xla: Xla = None,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Train and compare backbones under one protocol, write the report, and export the winner on validation.
+
+    Cut off, the same command goes on from the last finished epoch.
+
+    Example: python -m training study --data covid-xray-dataset --out runs/study
+    """
+    with _errors_for_people():
+        runs = tuple(
+            _recipe(name, epochs, backbone=of, seed=number, weights=weights, batch_size=batch_size)
+            for name in recipe or STUDY_RECIPES
+            for of in backbone or STUDY_BACKBONES
+            for number in seed or (None,)
+        )
+        config, execution = StudyConfig(runs=runs, limit=limit), _execution(precision, float16_softmax, xla)
+        from training.study import open_study, read_evidence, train_study
+
+        manifest = _read_manifest(data, skip_unreadable)
+        _say_how_split(manifest)
+        opened = open_study(out, manifest, config)
+        train_study(opened, execution, shlex.join(["python", "-m", "training", *sys.argv[1:]]))
+        evidence = read_evidence(opened)
+        typer.echo(evidence.models[evidence.winner].name)
+
+
+@app.command()
 def fit(
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run of the same recipe in it is resumed.")],
-    recipe: Annotated[
-        str, typer.Option(help="A TOML file, or the name of one that ships: native, original, shipped.")
-    ] = "native",
+    recipe: Annotated[str, typer.Option(help=RECIPE_HELP)] = "native",
     backbone: Annotated[str | None, typer.Option(help="VGG16, ResNet50, NASNetLarge or NASNetMobile.")] = None,
-    weights: Annotated[str | None, typer.Option(help="'imagenet', 'random', or a Keras weights file.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of split, weights, order and augmentation.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Images a step.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="At most, in every stage.")] = None,
-    precision: Annotated[Precision, typer.Option(help="What is computed in; weights stay float32.")] = "float32",
-    float16_softmax: Annotated[bool, typer.Option("--float16-softmax", help="With mixed_float16.")] = False,
-    xla: Annotated[bool | None, typer.Option("--xla/--no-xla", help="By default as Keras decides.")] = None,
+    weights: Weights = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
+    batch_size: BatchSize = None,
+    epochs: Epochs = None,
+    precision: PrecisionOption = "float32",
+    float16_softmax: Float16Softmax = False,
+    xla: Xla = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one backbone.
@@ -92,17 +147,12 @@ def fit(
     Example: python -m training fit --data covid-xray-dataset --backbone NASNetLarge --out runs/nasnetlarge
     """
     with _errors_for_people():
-        config = read_recipe(_recipe_path(recipe), backbone=backbone, weights=weights, seed=seed, batch_size=batch_size)
-        if epochs:
-            stages = tuple(stage.model_copy(update={"epochs": epochs}) for stage in config.stages)
-            config = config.model_copy(update={"stages": stages})
-        execution = Execution(precision=precision, float16_softmax=float16_softmax, xla="auto" if xla is None else xla)
+        config = _recipe(recipe, epochs, backbone=backbone, weights=weights, seed=seed, batch_size=batch_size)
+        execution = _execution(precision, float16_softmax, xla)
         from training.fit import fit as run_fit
 
         manifest = _read_manifest(data, skip_unreadable)
-        if not manifest.grouped:
-            note = "metadata.csv does not give every image a group: a patient may be in two parts of the split."
-            _stderr.print(note, soft_wrap=True)
+        _say_how_split(manifest)
         run_fit(manifest, config, out, execution)
         typer.echo(out / "best.weights.h5")
 
@@ -111,7 +161,7 @@ def fit(
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder that 'fit' has finished.")],
     data: DataFolder,
-    models: Annotated[Path, typer.Option(help="Where models/<name>/<version> is made.")] = Path("models"),
+    models: Models = Path("models"),
     name: Annotated[str | None, typer.Option(help="Of the model; by default the backbone's in lower case.")] = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
@@ -136,9 +186,23 @@ def _read_manifest(data: Path, skip_unreadable: bool) -> "Manifest":
     return leave_out_unreadable(manifest, progress="Checking images") if skip_unreadable else manifest
 
 
-def _recipe_path(recipe: str) -> Path:
+def _recipe(recipe: str, epochs: int | None, **overrides: object) -> FitConfig:
     shipped = RECIPES / f"{recipe}.toml"
-    return shipped if shipped.exists() else Path(recipe)
+    config = read_recipe(shipped if shipped.exists() else Path(recipe), **overrides)
+    if not epochs:
+        return config
+    stages = tuple(stage.model_copy(update={"epochs": epochs}) for stage in config.stages)
+    return config.model_copy(update={"stages": stages})
+
+
+def _execution(precision: Precision, float16_softmax: bool, xla: bool | None) -> Execution:
+    return Execution(precision=precision, float16_softmax=float16_softmax, xla="auto" if xla is None else xla)
+
+
+def _say_how_split(manifest: "Manifest") -> None:
+    if not manifest.grouped:
+        note = "metadata.csv does not give every image a group: a patient may be in two parts of the split."
+        _stderr.print(note, soft_wrap=True)
 
 
 @contextmanager

@@ -51,13 +51,36 @@ def one_hot(records: Sequence[Record]) -> NDArray[np.float32]:
     return np.eye(len(LABELS), dtype=np.float32)[[record.label for record in records]]
 
 
-class XrayDataset(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of network input and one-hot labels.
+class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches whose content depends on the seed, the epoch and their index alone.
 
-    In training a batch (its images, their augmentation and mixup) depends on the seed, the epoch and its
-    index alone, so that an epoch is the same whether or not training was interrupted before it. Keras
-    shuffles the indices, and ends an epoch once before the first: it trains epoch 0 on what is called 1 here.
+    So an epoch is the same whether or not training was interrupted before it. Keras shuffles the indices, and
+    ends an epoch once before the first: it trains epoch 0 on what is called 1 here.
     """
+
+    def __init__(self, count: int, config: FitConfig, *, training: bool, epoch: int) -> None:
+        super().__init__(workers=2 if training else 1, max_queue_size=8)
+        self._count, self._config, self._training, self._epoch = count, config, training, epoch
+
+    def __len__(self) -> int:
+        """Return the number of batches, the last and smaller one included."""
+        return -(-self._count // self._config.batch_size)
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch's order and augmentation."""
+        self._epoch += 1
+
+    def _chosen(self, index: int) -> NDArray[np.intp]:
+        """Return which images a batch holds, (B,): in training in the epoch's own order."""
+        order = self._rng(0, 0).permutation(self._count) if self._training else np.arange(self._count)
+        return order[index * self._config.batch_size : (index + 1) * self._config.batch_size]
+
+    def _rng(self, purpose: int, index: int) -> np.random.Generator:
+        return np.random.default_rng([self._config.seed, self._epoch, purpose, int(index)])
+
+
+class XrayDataset(_Batches):
+    """Batches of network input and one-hot labels, in training with augmentation and mixup."""
 
     def __init__(
         self,
@@ -69,29 +92,16 @@ class XrayDataset(keras.utils.PyDataset):  # type: ignore[misc]
         epoch: int = 0,
     ) -> None:
         """Build from squares uint8 (N, S, S) and labels float32 (N, 2); ``epoch`` is the first to be served."""
-        super().__init__(workers=2 if training else 1, max_queue_size=8)
-        self._squares, self._labels, self._config = squares, labels, config
-        self._training, self._epoch = training, epoch
-
-    def __len__(self) -> int:
-        """Return the number of batches, the last and smaller one included."""
-        return -(-len(self._squares) // self._config.batch_size)
+        super().__init__(len(squares), config, training=training, epoch=epoch)
+        self._squares, self._labels = squares, labels
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return images float32 (B, S, S, 3) in 0..1 and labels float32 (B, 2)."""
-        chosen = slice(index * self._config.batch_size, (index + 1) * self._config.batch_size)
+        chosen = self._chosen(index)
         if not self._training:
             return to_network_input(self._squares[chosen]), self._labels[chosen]
-        order = self._rng(0, 0).permutation(len(self._squares))[chosen]
-        squares = [augment(self._squares[i], self._config.augmentation, self._rng(1, i)) for i in order]
-        return self._mixup(to_network_input(np.stack(squares)), self._labels[order], self._rng(2, index))
-
-    def on_epoch_end(self) -> None:
-        """Go on to the next epoch's order and augmentation."""
-        self._epoch += 1
-
-    def _rng(self, purpose: int, index: int) -> np.random.Generator:
-        return np.random.default_rng([self._config.seed, self._epoch, purpose, int(index)])
+        squares = [augment(self._squares[i], self._config.augmentation, self._rng(1, i)) for i in chosen]
+        return self._mixup(to_network_input(np.stack(squares)), self._labels[chosen], self._rng(2, index))
 
     def _mixup(
         self, images: NDArray[np.float32], labels: NDArray[np.float32], rng: np.random.Generator
@@ -101,3 +111,25 @@ class XrayDataset(keras.utils.PyDataset):  # type: ignore[misc]
         share = np.float32(rng.beta(self._config.mixup_alpha, self._config.mixup_alpha))
         partner = rng.permutation(len(images))
         return share * images + (1 - share) * images[partner], share * labels + (1 - share) * labels[partner]
+
+
+class FeatureDataset(_Batches):
+    """Batches of a frozen backbone's features and one-hot labels: the same images as those of ``XrayDataset``."""
+
+    def __init__(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.float32],
+        config: FitConfig,
+        *,
+        training: bool,
+        epoch: int = 0,
+    ) -> None:
+        """Build from features float32 (N, D) and labels float32 (N, 2); ``epoch`` is the first to be served."""
+        super().__init__(len(features), config, training=training, epoch=epoch)
+        self._features, self._labels = features, labels
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return features float32 (B, D) and labels float32 (B, 2)."""
+        chosen = self._chosen(index)
+        return self._features[chosen], self._labels[chosen]

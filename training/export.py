@@ -1,11 +1,8 @@
 """A finished run to an artifact: calibrate, save, verify through the serving engine, measure, describe."""
 
 import hashlib
-import platform
 import shutil
-import subprocess
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -34,17 +31,17 @@ from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input
 from training.card import model_card
 from training.config import FitConfig
 from training.dataset import load_squares
-from training.evaluate import describe, fit_temperature, fit_threshold, trivial_rules
+from training.environment import git_commit, library_versions
+from training.evaluate import THRESHOLD_RULE, describe, fit_temperature, fit_threshold, trivial_rules
 from training.fit import load_best, read_config, read_data_digest
 from training.golden import TOLERANCES, make_golden
-from training.graph import logits_of, serving_module
+from training.graph import serving_module
 from training.manifest import LABELS, Manifest, Record
+from training.network import logits_of
 from training.properties import trivial_properties
 from training.splits import split
 
-_LIBRARIES: Final = ("keras", "tensorflow", "openvino", "numpy", "pillow", "pydicom")
 _BATCH: Final = 8
-_THRESHOLD_RULE: Final = "Youden's J on validation, after temperature scaling on validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None)
             f"{run} was trained on other data than {manifest.root} now holds. Export with the same data."
         )
     model = load_best(run, config)
-    parts = split(manifest, config.seed)
+    parts = split(manifest, config.split_seed)
     validation, test = _load(manifest, parts.validation, run), _load(manifest, parts.test, run)
 
     logits = logits_of(model, to_network_input(validation.squares))
@@ -170,13 +167,13 @@ def _metadata(
         },
         temperature=temperature,
         threshold=0.5,
-        threshold_rule=_THRESHOLD_RULE,
+        threshold_rule=THRESHOLD_RULE,
         metrics={},
         tolerances=TOLERANCES,
         config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
         data_digest=manifest.digest,
-        git_commit=_git_commit(),
-        libraries={"python": platform.python_version()} | {library: version(library) for library in _LIBRARIES},
+        git_commit=git_commit(),
+        libraries=library_versions(),
         parameter_count=parameter_count,
         files={},
     )
@@ -189,14 +186,6 @@ def _note(config: FitConfig) -> str:
     if config.weights == "random":
         sentences.append("Trained from random weights, without ImageNet.")
     return " ".join(sentences)
-
-
-def _git_commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _write_metadata(folder: Path, metadata: Metadata) -> None:
