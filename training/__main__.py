@@ -1,24 +1,27 @@
-"""Command line: ``python -m training`` with ``data``, ``preview``, ``study``, ``fit`` or ``export``.
+"""Command line: ``python -m training``, a command for each thing that is done with a data folder.
 
 Results go to files and standard output, progress to standard error. Exit codes: 0 done, 1 the command
 could not go on (the reason is on standard error), 2 wrong usage.
 """
 
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 from rich.console import Console
 
-from app.errors import CxrError
+from app.errors import CxrError, TrainingError
 from training.config import Execution, FitConfig, Precision, StudyConfig, read_recipe
 
 if TYPE_CHECKING:
+    from app.artifact import Artifact
     from training.manifest import Manifest
 
 RECIPES: Final = Path(__file__).parent / "recipes"
@@ -38,6 +41,7 @@ PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What is
 Float16Softmax = Annotated[bool, typer.Option("--float16-softmax", help="With mixed_float16.")]
 Xla = Annotated[bool | None, typer.Option("--xla/--no-xla", help="By default as Keras decides.")]
 Models = Annotated[Path, typer.Option(help="Where models/<name>/<version> is made.")]
+Public = Annotated[bool, typer.Option("--public", help="Without images, file names, groups: for anybody to read.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
 
 
@@ -101,6 +105,7 @@ def study(
     precision: PrecisionOption = "float32",
     float16_softmax: Float16Softmax = False,
     xla: Xla = None,
+    models: Models = Path("models"),
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train and compare backbones under one protocol, write the report, and export the winner on validation.
@@ -117,14 +122,38 @@ def study(
             for number in seed or (None,)
         )
         config, execution = StudyConfig(runs=runs, limit=limit), _execution(precision, float16_softmax, xla)
-        from training.study import open_study, read_evidence, train_study
+        from training.study import study as run_study
 
         manifest = _read_manifest(data, skip_unreadable)
         _say_how_split(manifest)
-        opened = open_study(out, manifest, config)
-        train_study(opened, execution, shlex.join(["python", "-m", "training", *sys.argv[1:]]))
-        evidence = read_evidence(opened)
-        typer.echo(evidence.models[evidence.winner].name)
+        outcome = run_study(manifest, config, execution, out, models, _command())
+        typer.echo(outcome.report)
+        typer.echo(f"winner on validation: {outcome.winner}")
+        if outcome.artifact:
+            _print_artifact(outcome.artifact)
+        else:
+            note = f"To export it with TensorFlow: python -m training export {out} --data {data}"
+            _stderr.print(note, soft_wrap=True)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Study folder that 'study' has finished.")],
+    data: DataFolder,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; by default report/ in the study's.")] = None,
+    public: Public = False,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Write the report of a finished study again.
+
+    Example: python -m training report runs/study --data covid-xray-dataset --public --out docs/study
+    """
+    with _errors_for_people():
+        from training.report import write_report
+        from training.study_folder import open_study, read_evidence
+
+        evidence = read_evidence(open_study(run, _read_manifest(data, skip_unreadable)))
+        typer.echo(write_report(evidence, out or run / "report", public=public))
 
 
 @app.command()
@@ -159,30 +188,75 @@ def fit(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Run folder that 'fit' has finished.")],
+    run: Annotated[Path, typer.Argument(help="Run folder that 'fit' has finished, or study folder.")],
     data: DataFolder,
+    backbone: Annotated[str | None, typer.Option(help="Of a study: this one's best run, not the winner.")] = None,
+    recipe: Annotated[str | None, typer.Option(help="Of a study: this one's best run, not the winner.")] = None,
     models: Models = Path("models"),
     name: Annotated[str | None, typer.Option(help="Of the model; by default the backbone's in lower case.")] = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Export a finished run as a SavedModel that the service loads, and measure it on the test part.
 
-    Example: python -m training export runs/nasnetlarge --data covid-xray-dataset
+    Example: python -m training export runs/study --data covid-xray-dataset --backbone NASNetLarge
     """
     with _errors_for_people():
+        if not find_spec("tensorflow") or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+            raise TrainingError("An export needs TensorFlow as Keras' backend: install it, and unset KERAS_BACKEND.")
+        manifest = _read_manifest(data, skip_unreadable)
+        if (run / "study.json").exists():
+            from training.study import export_run
+            from training.study_folder import find_run, open_study, read_models
+
+            opened = open_study(run, manifest)
+            chosen = find_run(opened, read_models(opened), backbone, recipe)
+            _print_artifact(export_run(opened, chosen, models, name))
+            return
+        if backbone or recipe:
+            raise TrainingError(f"{run} is no study folder: --backbone and --recipe choose among a study's runs.")
         from training.export import export as run_export
 
-        artifact = run_export(run, _read_manifest(data, skip_unreadable), models, name)
-        typer.echo(artifact.path)
-        for metric, measured in artifact.metadata.metrics["test"]["metrics"].items():
-            typer.echo(f"{metric} {measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})")
+        _print_artifact(run_export(run, manifest, models, name))
 
 
-def _read_manifest(data: Path, skip_unreadable: bool) -> "Manifest":
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")],
+    engine: Annotated[Literal["openvino", "tensorflow"], typer.Option(help="What runs the model.")] = "openvino",
+    public: Public = False,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Report what an exported model reaches on images of your own, through the engine that serves it.
+
+    One of the two class folders may be missing. The threshold is the model's.
+
+    Example: python -m training evaluate --model models/nasnetmobile --data our-hospital --out evaluation
+    """
+    with _errors_for_people():
+        from training.external import evaluate as run_evaluate
+        from training.report import write_report
+
+        manifest = _read_manifest(data, skip_unreadable, both_classes=False)
+        typer.echo(write_report(run_evaluate(model, manifest, engine, _command()), out, public=public))
+
+
+def _command() -> str:
+    return shlex.join(["python", "-m", "training", *sys.argv[1:]])
+
+
+def _print_artifact(artifact: "Artifact") -> None:
+    typer.echo(artifact.path)
+    for metric, measured in artifact.metadata.metrics["test"]["metrics"].items():
+        typer.echo(f"{metric} {measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})")
+
+
+def _read_manifest(data: Path, skip_unreadable: bool, *, both_classes: bool = True) -> "Manifest":
     from training.images import leave_out_unreadable
     from training.manifest import read_manifest
 
-    manifest = read_manifest(data)
+    manifest = read_manifest(data, both_classes=both_classes)
     return leave_out_unreadable(manifest, progress="Checking images") if skip_unreadable else manifest
 
 

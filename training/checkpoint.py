@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import random
 from pathlib import Path
 from typing import Any, ClassVar
@@ -76,9 +77,10 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
         self.best: float | None = None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Save the weights if the monitored value is better than ever."""
-        value = float((logs or {})[self.monitor])
-        if self.best is not None and not self._better(value, self.best):
+        """Save the weights if the monitored value is better than ever and the loss a number."""
+        measured = logs or {}
+        value = float(measured[self.monitor])
+        if math.isnan(measured["val_loss"]) or (self.best is not None and not self._better(value, self.best)):
             return
         self.best = value
         partial = self.path.with_name(f"partial-{self.path.name}")  # Keras asks for the ending .weights.h5.

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import TrainingError
+from app.errors import Diverged, TrainingError
 from training.backbones import build_model, unfreeze
 from training.checkpoint import BestWeights, HistoryFile, TrainingState, WeightAverage
 from training.claim import DataIdentity, claim
@@ -74,6 +74,7 @@ def fit(
 
     Raises:
         TrainingError: The folder holds a run of another recipe, other data or another execution.
+        Diverged: The validation loss was never a number.
     """
     run.mkdir(parents=True, exist_ok=True)
     claim(run / "config.json", config)
@@ -175,6 +176,11 @@ def _train(model: keras.Model, run: _Run, number: int) -> None:
                 *run.callbacks,
             ],
             verbose=0,
+        )
+    if best.best is None:
+        raise Diverged(
+            f"No epoch of stage {number + 1} ended with a finite validation loss: the training diverged. Take a lower "
+            "learning rate, or float32 instead of float16, and another --out."
         )
 
 

@@ -1,242 +1,116 @@
-"""The comparison of backbones, from the data folder to the report and the exported winner.
-
-A study folder holds ``study.json`` (its runs), ``environment.json`` (where and by which commands they were trained),
-``runs/<recipe>/<backbone>/<seed>`` (a run folder each, see ``training.fit``, with its ``answers.npz``), ``cache/``
-(preprocessed squares, shared) and ``report/``.
-"""
+"""The comparison of backbones, from the data folder to the report and the exported winner."""
 
 import gc
-import json
 import logging
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Final
 
 import keras
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import softmax
 
-from app.errors import TrainingError
-from app.imaging import to_network_input
+from app.artifact import Artifact
 from training.answers import answer
-from training.atomic import replacing
 from training.backbones import build_model
-from training.checkpoint import read_history
-from training.claim import claim
 from training.config import Execution, FitConfig, StudyConfig
-from training.dataset import load_squares
-from training.environment import training_environment
-from training.evaluate import THRESHOLD_RULE, fit_temperature, fit_threshold, trivial_rules
-from training.fit import fit, load_best, read_execution
-from training.manifest import POSITIVE, Manifest, Record
-from training.network import Network
-from training.properties import trivial_properties
-from training.results import Answers, Evidence, Look, TrainedModel
-from training.splits import Split, limit_images, split
-from training.timing import read_timings
+from training.fit import fit
+from training.manifest import Manifest
+from training.report import write_report
+from training.study_folder import Study, find_run, open_study, read_evidence, record_environment
 
 logger = logging.getLogger(__name__)
 
-WINNER_RULE: Final = (
-    "the recipe and backbone with the highest accuracy on validation, the larger probability winning, in the mean over "
-    "the seeds; among equals that with the lowest cross-entropy there"
-)
-"""The original study's measure, on validation where the study took the test part."""
-
-_BATCH: Final = 8
-
 
 @dataclass(frozen=True, slots=True)
-class Study:
-    """A study folder that was read, with its data.
+class Outcome:
+    """What a study came to.
 
     Attributes:
-        folder: Where it is.
-        config: Its runs.
-        manifest: The data, limited as the study is.
-        parts: Their split.
+        report: The file to read first.
+        winner: Name of the run that won on validation.
+        artifact: The winner as it is exported; None where TensorFlow, which exports, is not Keras' backend.
     """
 
-    folder: Path
-    config: StudyConfig
-    manifest: Manifest
-    parts: Split
-
-    @property
-    def cache(self) -> Path:
-        """Return the folder of preprocessed squares."""
-        return self.folder / "cache"
-
-    def run_folder(self, run: FitConfig) -> Path:
-        """Return the folder of one of the runs."""
-        return self.folder / "runs" / run.name
+    report: Path
+    winner: str
+    artifact: Artifact | None
 
 
-def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = None) -> Study:
-    """Open a study folder.
+def study(
+    manifest: Manifest, config: StudyConfig, execution: Execution, out: Path, models: Path, command: str
+) -> Outcome:
+    """Train every run, compare them, report, and export the winner.
+
+    What an earlier call with the same configuration finished is not done again.
 
     Args:
-        folder: New or of the same study, if ``config`` is given; otherwise one that ``study`` made.
-        manifest: All of the data folder.
-        config: What the study is to be.
+        manifest: The data set.
+        config: The runs.
+        execution: Precision and XLA.
+        out: The study folder.
+        models: Where ``models/<name>/<version>`` of the winner is made.
+        command: As it was typed, for the record.
 
     Raises:
-        TrainingError: The folder is of another study, or of none.
+        TrainingError: The folder is of another study, ImageNet weights cannot be had, or the winner cannot be exported
+            (the report is written by then).
+        ArtifactError: The winner's exported graph does not answer as the trained model does.
     """
-    path = folder / "study.json"
-    if config:
-        claim(path, config)
-    elif not path.exists():
-        raise TrainingError(f"{folder} is not a study folder: study.json is missing. 'study' makes one.")
-    config = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
-    seed = config.runs[0].split_seed
-    limited = limit_images(manifest, config.limit, seed)
-    return Study(folder, config, limited, split(limited, seed))
+    opened = open_study(out, manifest, config)
+    train(opened, execution, command)
+    evidence = read_evidence(opened)
+    report = write_report(evidence, out / "report")
+    winner = find_run(opened, evidence.models)
+    logger.info("The winner on validation is %s; the report is %s.", winner.name, report)
+    return Outcome(report, winner.name, _export_once(opened, winner, models) if can_export() else None)
 
 
-def train_study(study: Study, execution: Execution, command: str) -> None:
-    """Train every run that is not finished, and ask each model for its answers.
+def train(study: Study, execution: Execution, command: str) -> None:
+    """Train every run of a study that is not finished, and ask each model for its answers.
 
     Args:
-        study: What to train.
-        execution: How.
+        study: Whose runs.
+        execution: Precision and XLA.
         command: As it was typed, for the record.
 
     Raises:
         TrainingError: ImageNet weights cannot be had (said before any training), or a run folder is of another run.
     """
     waiting = [run for run in study.config.runs if not (study.run_folder(run) / "answers.npz").exists()]
-    for backbone in {(run.backbone, run.weights): run for run in waiting if run.weights != "random"}.values():
-        build_model(backbone)
-        keras.utils.clear_session()
+    _check_weights(waiting)
     if waiting:
-        _record_environment(study.folder, command)
+        record_environment(study.folder, command)
     for number, run in enumerate(waiting, start=1):
         logger.info("run %d of %d: %s", number, len(waiting), run.name)
         fit(study.manifest, run, study.run_folder(run), execution, cache=study.cache)
         answer(study.run_folder(run), run, study.manifest, study.parts, study.cache)
-        keras.utils.clear_session()
-        gc.collect()
+        _forget_models()
 
 
-def read_evidence(study: Study) -> Evidence:
-    """Gather what a report on a trained study is made from.
-
-    Raises:
-        TrainingError: A run is not finished.
-    """
-    models = tuple(_trained_model(study, run) for run in study.config.runs)
-    winner = choose_winner(models)
-    environment, command = _read_environment(study.folder)
-    return Evidence(
-        title="Three backbones on chest X-rays: COVID-19 and non-COVID",
-        command=command,
-        manifest=study.manifest,
-        split=study.parts,
-        models=models,
-        winner=winner,
-        winner_rule=WINNER_RULE,
-        environment=environment,
-        trivial_rules=_trivial_rules(study),
-        trivial_rules_fitted_on="validation",
-        look=_look(study, winner, models[winner].temperature),
-        limit=study.config.limit,
-    )
+def can_export() -> bool:
+    """Say whether a model can be exported here: by TensorFlow, as Keras' backend."""
+    return bool(find_spec("tensorflow")) and keras.backend.backend() == "tensorflow"
 
 
-def choose_winner(models: Sequence[TrainedModel]) -> int:
-    """Return the index of the winner: of the best recipe and backbone on validation, the best seed."""
-    scores = [_score(model.parts["validation"]) for model in models]
-    of_kind: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    for model, score in zip(models, scores, strict=True):
-        of_kind.setdefault((model.recipe, model.backbone), []).append(score)
-    means = {kind: tuple(np.mean(kind_scores, axis=0)) for kind, kind_scores in of_kind.items()}
-    best = max(means, key=lambda kind: means[kind])
-    candidates = [i for i, model in enumerate(models) if (model.recipe, model.backbone) == best]
-    return max(candidates, key=lambda i: scores[i])
+def export_run(study: Study, run: FitConfig, models: Path, name: str | None = None) -> Artifact:
+    """Export one run of a study, as ``training.export.export``."""
+    from training.export import export
+
+    return export(study.run_folder(run), study.manifest, models, name, study.cache)
 
 
-def _score(validation: Answers) -> tuple[float, float]:
-    """Return accuracy at 0.5 and the negative cross-entropy of the calibrated probabilities."""
-    right = (validation.probabilities >= 0.5) == (validation.labels == POSITIVE)
-    of_label = np.where(validation.labels == POSITIVE, validation.probabilities, 1 - validation.probabilities)
-    return float(right.mean()), float(np.log(np.maximum(of_label, 1e-7)).mean())
+def _export_once(study: Study, run: FitConfig, models: Path) -> Artifact:
+    from training.export import find_exported
+
+    return find_exported(study.run_folder(run), study.manifest, models) or export_run(study, run, models)
 
 
-def _trained_model(study: Study, run: FitConfig) -> TrainedModel:
-    folder = study.run_folder(run)
-    if not (folder / "answers.npz").exists():
-        raise TrainingError(f"{folder} is not finished. Run the same 'study' again: it goes on there.")
-    answers = answer(folder, run, study.manifest, study.parts, study.cache)
-    labels = np.array([record.label for record in study.parts.validation])
-    temperature = fit_temperature(answers.validation, labels)
-    parts = {
-        "validation": Answers(study.parts.validation, _probabilities(answers.validation, temperature)),
-        "test": Answers(study.parts.test, _probabilities(answers.test, temperature)),
-    }
-    return TrainedModel(
-        recipe=run.recipe,
-        backbone=run.backbone,
-        seed=run.seed,
-        parts=parts,
-        temperature=temperature,
-        threshold=fit_threshold(labels, parts["validation"].probabilities),
-        threshold_rule=THRESHOLD_RULE,
-        parameter_count=answers.parameter_count,
-        config=run,
-        execution=read_execution(folder),
-        history=tuple(read_history(folder / f"history-{number}.csv") for number in range(len(run.stages))),
-        timings=read_timings(folder / "timing.json"),
-        structure=answers.structure,
-    )
+def _check_weights(runs: list[FitConfig]) -> None:
+    """Load the weights that the runs start from, so that the last backbone's are not found missing after hours."""
+    for run in {(run.backbone, run.weights): run for run in runs if run.weights != "random"}.values():
+        build_model(run)
+        _forget_models()
 
 
-def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    return np.asarray(softmax(logits / temperature, axis=1)[:, POSITIVE], np.float32)
-
-
-def _trivial_rules(study: Study) -> Mapping[str, Mapping[str, float]]:
-    fitted, measured = (
-        (
-            trivial_properties(study.manifest.root, records, load_squares(study.manifest.root, records, study.cache)),
-            np.array([record.label for record in records]),
-        )
-        for records in (study.parts.validation, study.parts.test)
-    )
-    return trivial_rules(fitted, measured)
-
-
-def _look(study: Study, winner: int, temperature: float) -> Look:
-    run = study.config.runs[winner]
-
-    def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        squares = load_squares(study.manifest.root, records)
-        network = Network(load_best(study.run_folder(run), run), temperature)
-        batches = [squares[i : i + _BATCH] for i in range(0, len(squares), _BATCH)]
-        heatmaps = [np.asarray(network.outputs(to_network_input(batch))["heatmap"]) for batch in batches]
-        return squares, np.concatenate(heatmaps)
-
-    return look
-
-
-def _record_environment(folder: Path, command: str) -> None:
-    """Note where the training goes on, beside where it has been."""
-    path = folder / "environment.json"
-    entry = {"command": command, "environment": training_environment()}
-    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    if entry not in entries:
-        with replacing(path) as file:
-            file.write(json.dumps([*entries, entry], indent=1).encode())
-
-
-def _read_environment(folder: Path) -> tuple[dict[str, str], str]:
-    """Return the environments as one, a value for each that was different, and the first command."""
-    entries = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
-    names = dict.fromkeys(name for entry in entries for name in entry["environment"])
-    merged = {
-        name: "; then ".join(dict.fromkeys(entry["environment"].get(name, "absent") for entry in entries))
-        for name in names
-    }
-    return merged, entries[0]["command"]
+def _forget_models() -> None:
+    keras.utils.clear_session()
+    gc.collect()
