@@ -89,9 +89,7 @@ def test_missing_imagenet_weights_are_said_before_any_training(
     monkeypatch.setattr(keras.utils, "get_file", no_network)
     first, *_, last = STUDY.runs
     config = StudyConfig(runs=(first, last.model_copy(update={"weights": "imagenet"})))
-    with pytest.raises(
-        TrainingError, match=r"ImageNet weights could not be downloaded .* here as .*tiny_no_top"
-    ):
+    with pytest.raises(TrainingError, match=r"ImageNet weights could not be downloaded .* here as .*tiny_no_top"):
         train(open_study(tmp_path, tiny_data, config), Execution(), "study")
     assert not (tmp_path / "runs").exists()
 

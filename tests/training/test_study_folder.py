@@ -99,9 +99,7 @@ def test_a_run_is_found_by_its_backbone(backbone: str, studied: Study) -> None:
 
 
 def test_a_run_that_is_not_there_is_said_with_those_that_are(studied: Study) -> None:
-    with pytest.raises(
-        TrainingError, match=r"no run of NASNetMobile and native\. It has: tiny/VGG16/7, "
-    ):
+    with pytest.raises(TrainingError, match=r"no run of NASNetMobile and native\. It has: tiny/VGG16/7, "):
         find_run(studied, read_models(studied), "NASNetMobile", "native")
 
 
