@@ -89,7 +89,7 @@ def model(recipe: str, backbone: Any, seed: int | None, parts: Mapping[str, Answ
         execution=DEFAULT_EXECUTION,
         history=past,
         timings=timings,
-        structure="Layer (type)  Output Shape\nbackbone (Functional)  (None, 7, 7, 512)\nprobabilities (Dense)  (None, 2)",
+        structure="Layer (type)  Output Shape\nbackbone (Functional)  (None, 7, 7, 512)",
     )
     return replace(made, **changes)
 
