@@ -11,13 +11,17 @@ from app.errors import TrainingError
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, writer: str = "") -> Iterator[IO[bytes]]:
     """Open a file that takes its name, or another's place, only once it is whole and on disk.
+
+    Args:
+        path: The file.
+        writer: Who writes, where several may at once; what one of them leaves when it is cut off then stays.
 
     Raises:
         TrainingError: It could not be written: the disk is full, say.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}{writer and '.'}{writer}.partial")
     try:
         with partial.open("wb") as file:
             yield file
