@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from app.errors import TrainingError
 from training.atomic import replacing
-from training.config import DEFAULT_EXECUTION, Execution, FitConfig
+from training.config import DEFAULT_EXECUTION, Execution, FitConfig, recipe_toml
 from training.manifest import Manifest
 from training.markdown import table
 from training.search_space import own_parameters, search_space, with_parameters
@@ -34,7 +34,6 @@ from training.search_study import (
 )
 from training.search_trial import NOTE, OBJECTIVE, Objective
 from training.splits import split
-from training.toml import toml_text
 
 STUDY: Final = "tune"
 """Name of a study in its database, unless another is given."""
@@ -157,8 +156,8 @@ def _recipe_text(study: str, finished: Sequence[FrozenTrial], identity: SearchId
         "data was not looked at.",
         f"Data: {identity.data} (digest of the manifest). Precision: {identity.execution.precision}.",
     ]
-    fields = with_parameters(identity.recipe, best.params).model_dump(mode="json")
-    return "".join(f"# {comment}\n" for comment in comments) + toml_text(fields)
+    recipe = recipe_toml(with_parameters(identity.recipe, best.params))
+    return "".join(f"# {comment}\n" for comment in comments) + recipe
 
 
 def _rows(finished: Sequence[FrozenTrial], space: Iterable[str]) -> list[list[str]]:

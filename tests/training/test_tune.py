@@ -20,11 +20,10 @@ import training.tune
 from app.errors import TrainingError
 from tests.training.tiny import CONFIG, KILL_AT, STAGE
 from training.__main__ import app
-from training.config import Execution, FitConfig, read_recipe
+from training.config import Execution, FitConfig, read_recipe, recipe_toml
 from training.fit import read_config
 from training.manifest import Manifest
 from training.search_space import own_parameters, with_parameters
-from training.toml import toml_text
 from training.tune import SearchResult, tune
 
 ROOT: Final = Path(__file__).parents[2]
@@ -91,7 +90,7 @@ def assert_the_best_is_written(out: Path, base: FitConfig) -> None:
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "recipe.toml"
-    path.write_text(toml_text(BASE.model_dump(mode="json")))
+    path.write_text(recipe_toml(BASE))
     return path
 
 
