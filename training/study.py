@@ -11,6 +11,7 @@ import keras
 from app.artifact import Artifact
 from training.answers import answer
 from training.backbones import build_model
+from training.claim import claim
 from training.config import Execution, FitConfig, StudyConfig
 from training.fit import fit
 from training.manifest import Manifest
@@ -77,6 +78,7 @@ def train(study: Study, execution: Execution, command: str) -> None:
     """
     waiting = [run for run in study.config.runs if not (study.run_folder(run) / "answers.npz").exists()]
     _check_weights(waiting)
+    claim(study.folder / "study.json", study.config)  # Only now: what cannot begin takes no folder.
     if waiting:
         record_environment(study.folder, command)
     for number, run in enumerate(waiting, start=1):

@@ -75,26 +75,36 @@ def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = No
     """Open a study folder.
 
     Args:
-        folder: New or of the same study, if ``config`` is given; otherwise one that ``study`` made.
+        folder: New or of the same study, if ``config`` is given; otherwise one that ``study`` made. Nothing is written.
         manifest: All of the data folder.
         config: What the study is to be.
 
     Raises:
-        TrainingError: The folder is of another study, or of none, or a run in it was begun on other data.
+        TrainingError: The folder is of another study, or of none, a run in it was begun on other data, or the data cannot be
+            split.
     """
     path = folder / "study.json"
-    if config:
-        claim(path, config)
-    elif not path.exists():
+    if not config and not path.exists():
         raise TrainingError(f"{folder} is not a study folder: study.json is missing. 'study' makes one.")
-    config = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    if config and path.exists():
+        claim(path, config)
+    of = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    opened = Study(folder, of, *_limit_and_split(manifest, of))
+    for data in (opened.run_folder(run) / "data.json" for run in of.runs):
+        if data.exists():  # Otherwise answers of finished runs would be held against the labels of other images.
+            claim(data, DataIdentity(manifest=opened.manifest.digest))
+    return opened
+
+
+def _limit_and_split(manifest: Manifest, config: StudyConfig) -> tuple[Manifest, Split]:
     seed = config.runs[0].split_seed
     limited = limit_images(manifest, config.limit, seed)
-    opened = Study(folder, config, limited, split(limited, seed))
-    for path in (opened.run_folder(run) / "data.json" for run in config.runs):
-        if path.exists():  # Otherwise answers of finished runs would be held against the labels of other images.
-            claim(path, DataIdentity(manifest=limited.digest))
-    return opened
+    try:
+        return limited, split(limited, seed)
+    except TrainingError as error:
+        if limited is manifest:
+            raise
+        raise TrainingError(f"With --limit {config.limit}: {error} Raise the limit.") from error
 
 
 def read_models(study: Study) -> tuple[TrainedModel, ...]:
