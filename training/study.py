@@ -13,6 +13,7 @@ from training.answers import answer
 from training.backbones import build_model
 from training.claim import claim
 from training.config import Execution, FitConfig, StudyConfig
+from training.dataset import load_squares
 from training.fit import fit
 from training.manifest import Manifest
 from training.report import write_report
@@ -74,10 +75,13 @@ def train(study: Study, execution: Execution, command: str) -> None:
         command: As it was typed, for the record.
 
     Raises:
-        TrainingError: ImageNet weights cannot be had (said before any training), or a run folder is of another run.
+        TrainingError: ImageNet weights cannot be had or images not be read (said before any training), or a run folder
+            is of another run.
     """
     waiting = [run for run in study.config.runs if not (study.run_folder(run) / "answers.npz").exists()]
     _check_weights(waiting)
+    if waiting:
+        _check_images(study)
     claim(study.folder / "study.json", study.config)  # Only now: what cannot begin takes no folder.
     if waiting:
         record_environment(study.folder, command)
@@ -111,6 +115,12 @@ def _check_weights(runs: list[FitConfig]) -> None:
     for run in {(run.backbone, run.weights): run for run in runs if run.weights != "random"}.values():
         build_model(run)
         _forget_models()
+
+
+def _check_images(study: Study) -> None:
+    """Decode every image, so that one of the test part is not found unreadable after hours; training reads the cache."""
+    for records in study.parts.parts().values():
+        load_squares(study.manifest.root, records, study.cache)
 
 
 def _forget_models() -> None:

@@ -21,7 +21,7 @@ from tests.training.test_resume import CutOff, assert_equal_runs, stop_here
 from tests.training.tiny import CONFIG, cut_off_at, cut_off_at_write
 from training.claim import claim
 from training.config import Execution, StudyConfig
-from training.manifest import Manifest
+from training.manifest import Manifest, read_manifest
 from training.study import Outcome, study, train
 from training.study_folder import Study, open_study
 
@@ -93,6 +93,16 @@ def test_missing_imagenet_weights_are_said_before_any_training(
     with pytest.raises(TrainingError, match=r"ImageNet weights could not be downloaded .* here as .*tiny_no_top"):
         train(open_study(tmp_path, tiny_data, config), Execution(), "study")
     assert list(tmp_path.iterdir()) == []  # Other weights may be tried with the same folder.
+
+
+def test_an_unreadable_test_image_is_named_before_any_training(tiny_data: Manifest, tmp_path: Path) -> None:
+    """The folder stays free for the same command with ``--skip-unreadable``."""
+    root = shutil.copytree(tiny_data.root, tmp_path / "data")
+    bad = open_study(tmp_path / "study", tiny_data, STUDY).parts.test[0].path
+    (root / bad).write_bytes(b"no image")
+    with pytest.raises(TrainingError, match=rf"1 image cannot be read.*--skip-unreadable:\n.*{bad}"):
+        train(open_study(tmp_path / "study", read_manifest(root), STUDY), Execution(), "study")
+    assert [path.name for path in (tmp_path / "study").iterdir()] == ["cache"]
 
 
 def no_network(*_: object, **__: object) -> None:
