@@ -109,7 +109,9 @@ class FitConfig(_Frozen):
         description="Of the image 0..1 inside the model. 'native': what the backbone's ImageNet weights were trained "
         "with; 'none'; 'second_division': by 255 once more, to 0..0.0039, as in the original study.",
     )
-    seed: int = Field(7, ge=0, lt=2**32, description="Of initial weights, order and augmentation. Source: original study.")
+    seed: int = Field(
+        7, ge=0, lt=2**32, description="Of initial weights, order and augmentation. Source: original study."
+    )
     split_seed: int = Field(
         7, ge=0, lt=2**32, description="Of the split: seeds are compared on the same images. Source: as ``seed``."
     )

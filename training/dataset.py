@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input, to_square
+from training.atomic import reading
 from training.augment import augment
 from training.config import FitConfig
 from training.images import map_images
@@ -36,7 +37,8 @@ def load_squares(
     key = "\n".join([f"preprocessing {PREPROCESSING_VERSION}, size {size}", *(r.sha256 for r in records)])
     path = cache / f"squares-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy" if cache else None
     if path and path.exists():
-        return np.asarray(np.load(path))
+        with reading(path):
+            return np.asarray(np.load(path))
     squares = np.stack(map_images(root, records, lambda image: to_square(image.pixels, size)))
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Diverged, TrainingError
+from training.atomic import reading
 from training.backbones import build_model, unfreeze
 from training.checkpoint import BestWeights, HistoryFile, TrainingState, WeightAverage
 from training.claim import DataIdentity, claim
@@ -113,17 +114,20 @@ def read_config(run: Path) -> FitConfig:
     path = run / "config.json"
     if not path.exists():
         raise TrainingError(f"{run} is not a run folder: config.json is missing.")
-    return FitConfig.model_validate_json(path.read_text())
+    with reading(path):
+        return FitConfig.model_validate_json(path.read_text())
 
 
 def read_execution(run: Path) -> Execution:
     """Read how a run is computed."""
-    return Execution.model_validate_json((run / "execution.json").read_text())
+    with reading(run / "execution.json"):
+        return Execution.model_validate_json((run / "execution.json").read_text())
 
 
 def read_data_digest(run: Path) -> str:
     """Read the digest of the manifest that a run was started with."""
-    return DataIdentity.model_validate_json((run / "data.json").read_text()).manifest
+    with reading(run / "data.json"):
+        return DataIdentity.model_validate_json((run / "data.json").read_text()).manifest
 
 
 def _run_stage(run: _Run, number: int) -> keras.Model:

@@ -118,7 +118,7 @@ def _check_weights(runs: list[FitConfig]) -> None:
 
 
 def _check_images(study: Study) -> None:
-    """Decode every image, so that one of the test part is not found unreadable after hours; training reads the cache."""
+    """Decode every image, so that none of the test part is found unreadable after hours; training reads the cache."""
     for records in study.parts.parts().values():
         load_squares(study.manifest.root, records, study.cache)
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from scipy.special import softmax
 from app.errors import TrainingError
 from app.imaging import to_network_input
 from training.answers import answer
-from training.atomic import replacing
+from training.atomic import reading, replacing
 from training.checkpoint import read_history
 from training.claim import DataIdentity, claim
 from training.config import FitConfig, StudyConfig
@@ -80,15 +80,16 @@ def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = No
         config: What the study is to be.
 
     Raises:
-        TrainingError: The folder is of another study, or of none, a run in it was begun on other data, or the data cannot be
-            split.
+        TrainingError: The folder is of another study, or of none, a run in it was begun on other data, or the data
+            cannot be split.
     """
     path = folder / "study.json"
     if not config and not path.exists():
         raise TrainingError(f"{folder} is not a study folder: study.json is missing. 'study' makes one.")
     if config and path.exists():
         claim(path, config)
-    of = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    with reading(path):
+        of = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
     opened = Study(folder, of, *_limit_and_split(manifest, of))
     for data in (opened.run_folder(run) / "data.json" for run in of.runs):
         if data.exists():  # Otherwise answers of finished runs would be held against the labels of other images.
@@ -227,15 +228,20 @@ def record_environment(folder: Path, command: str) -> None:
     """Note where the training goes on, beside where it has been."""
     path = folder / "environment.json"
     entry = {"command": command, "environment": training_environment()}
-    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    entries = _read_entries(path) if path.exists() else []
     if entry not in entries:
         with replacing(path) as file:
             file.write(json.dumps([*entries, entry], indent=1).encode())
 
 
+def _read_entries(path: Path) -> list[dict[str, Any]]:
+    with reading(path):
+        return list(json.loads(path.read_text(encoding="utf-8")))
+
+
 def _read_environment(folder: Path) -> tuple[dict[str, str], str]:
     """Return the environments as one, a value for each that was different, and the first command."""
-    entries = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    entries = _read_entries(folder / "environment.json")
     names = dict.fromkeys(name for entry in entries for name in entry["environment"])
     merged = {
         name: "; then ".join(dict.fromkeys(entry["environment"].get(name, "absent") for entry in entries))

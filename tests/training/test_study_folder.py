@@ -1,3 +1,5 @@
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,3 +131,24 @@ def test_runs_of_one_name_are_refused(tiny_data: Manifest) -> None:
         StudyConfig(runs=(FitConfig(backbone="VGG16"), FitConfig(backbone="VGG16", batch_size=8)))
     with pytest.raises(TrainingError, match="the same split_seed"):
         StudyConfig(runs=(FitConfig(backbone="VGG16"), FitConfig(backbone="ResNet50", split_seed=8)))
+
+
+@pytest.mark.parametrize("name", ["study.json", "environment.json"])
+def test_a_damaged_file_of_the_study_is_named(name: str, studied: Study, tmp_path: Path, tiny_backbones: None) -> None:
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    halve(folder / name)
+    with pytest.raises(TrainingError, match=rf"{name} is damaged \(.*\)\. Bring it back"):
+        read_evidence(open_study(folder, studied.manifest))
+
+
+@pytest.mark.parametrize("name", ["answers.npz", "execution.json", "history-0.csv", "timing.json"])
+def test_a_damaged_file_of_a_run_is_named(name: str, studied: Study, tmp_path: Path) -> None:
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    halve(folder / "runs/tiny/ResNet50/7" / name)
+    with pytest.raises(TrainingError, match=rf"ResNet50/7/{re.escape(name)} is damaged \(.*\)\. Bring it back"):
+        read_models(open_study(folder, studied.manifest))
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
