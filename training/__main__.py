@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 
+_JOIN: Final = {
+    "coordinator": "KERAS_DISTRIBUTION_JOB_ADDRESSES",
+    "processes": "KERAS_DISTRIBUTION_NUM_PROCESSES",
+    "process": "KERAS_DISTRIBUTION_PROCESS_ID",
+}
+"""Keras' own environment variables, for a launcher that sets them."""
+
 app = typer.Typer(no_args_is_help=True, help="Train and export the chest X-ray classifier. Research use only.")
 _stderr = Console(stderr=True)
 
@@ -85,6 +92,17 @@ def fit(
     precision: Annotated[Precision, typer.Option(help="What is computed in; weights stay float32.")] = "float32",
     float16_softmax: Annotated[bool, typer.Option("--float16-softmax", help="With mixed_float16.")] = False,
     xla: Annotated[bool | None, typer.Option("--xla/--no-xla", help="By default as Keras decides.")] = None,
+    devices: Annotated[str, typer.Option(help="That share each batch: a number, or 'all'. Needs the JAX backend.")] = "1",
+    coordinator: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", envvar=_JOIN["coordinator"], help="Of several machines: process 0's address."),
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=2, envvar=_JOIN["processes"], help="Of several machines: how many, one on each.")
+    ] = None,
+    process: Annotated[
+        int | None, typer.Option(min=0, envvar=_JOIN["process"], help="Of several machines: this one's number, from 0.")
+    ] = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one backbone.
@@ -96,9 +114,16 @@ def fit(
         if epochs:
             stages = tuple(stage.model_copy(update={"epochs": epochs}) for stage in config.stages)
             config = config.model_copy(update={"stages": stages})
-        execution = Execution(precision=precision, float16_softmax=float16_softmax, xla="auto" if xla is None else xla)
+        from training.devices import count_devices, join
         from training.fit import fit as run_fit
 
+        join(coordinator, processes, process)
+        execution = Execution(
+            precision=precision,
+            float16_softmax=float16_softmax,
+            xla="auto" if xla is None else xla,
+            devices=count_devices(devices),
+        )
         manifest = _read_manifest(data, skip_unreadable)
         if not manifest.grouped:
             note = "metadata.csv does not give every image a group: a patient may be in two parts of the split."

@@ -14,6 +14,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from training.devices import is_first_process
+
 Weights = list[NDArray[np.float32]]
 
 
@@ -185,7 +187,13 @@ class HistoryFile(keras.callbacks.Callback):  # type: ignore[misc]
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name, or another's place, only once it is whole and on disk."""
+    """Open a file that takes its name, or another's place, only once it is whole and on disk.
+
+    Of several processes that train together the first alone writes; what the others write is dropped.
+    """
+    if not is_first_process():
+        yield io.BytesIO()
+        return
     partial = path.with_name(f"{path.name}.partial")
     with partial.open("wb") as file:
         yield file

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 
 from app.errors import TrainingError
 from training.backbones import build_model, unfreeze
 from training.checkpoint import HistoryFile, TrainingState, WeightAverage, replacing
 from training.config import DEFAULT_EXECUTION, Execution, FitConfig, Stage
 from training.dataset import XrayDataset, load_squares, one_hot
-from training.manifest import Manifest, Record
+from training.devices import distributed, first_process_first, is_first_process, share_of, wait_for_all
+from training.manifest import LABELS, Manifest, Record
 from training.progress import EpochProgress
 from training.schedule import schedule_of
 from training.splits import Split, split
@@ -60,13 +62,15 @@ def fit(manifest: Manifest, config: FitConfig, run: Path, execution: Execution =
     Raises:
         TrainingError: The folder holds a run of another recipe, other data or another execution.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    _claim(run, manifest, config, execution)
+    with first_process_first("claim of the run folder"):
+        run.mkdir(parents=True, exist_ok=True)
+        _claim(run, manifest, config, execution)
     whole = _Run(manifest, split(manifest, config.seed), config, execution, run)
     keras.utils.set_random_seed(config.seed)
     model: keras.Model | None = None
-    for number in range(len(config.stages)):
-        model = _run_stage(whole, number)
+    with distributed(execution):
+        for number in range(len(config.stages)):
+            model = _run_stage(whole, number)
     assert model is not None  # The configuration has at least one stage.
     return model
 
@@ -150,8 +154,10 @@ def _run_stage(run: _Run, number: int) -> keras.Model:
         stream = random.getstate()
         _compile(model, stage, run.config, run.execution)
         _train(model, run, number)
-        done.touch()
+        if is_first_process():
+            done.touch()
         random.setstate(stream)  # The next stage is the same whether or not this process trained this one.
+    wait_for_all(f"end of stage {number}")
     model.load_weights(run.best_weights(number))
     return model
 
@@ -171,8 +177,8 @@ def _train(model: keras.Model, run: _Run, number: int) -> None:
     logger.info("%s: %s, %s, from epoch %d", title, stage, run.execution, epoch)
     with EpochProgress(title, stage.epochs) as progress:
         model.fit(
-            _dataset(run.parts.train, run.manifest, config, stage, run.folder, epoch=epoch),
-            validation_data=_dataset(run.parts.validation, run.manifest, config, stage, run.folder),
+            _dataset(run, run.parts.train, stage, epoch=epoch),
+            validation_data=_dataset(run, run.parts.validation, stage),
             epochs=epoch if state.stopped else stage.epochs,
             initial_epoch=epoch,
             callbacks=[
@@ -193,17 +199,36 @@ def _compile(model: keras.Model, stage: Stage, config: FitConfig, execution: Exe
     model.compile(
         optimizer=_optimizer(stage),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
-        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],  # The same as unweighted where nothing has a weight.
         jit_compile=execution.xla,
     )
+    _build_metrics(model)
 
 
-def _dataset(
-    records: Sequence[Record], manifest: Manifest, config: FitConfig, stage: Stage, run: Path, epoch: int | None = None
-) -> XrayDataset:
+def _build_metrics(model: keras.Model) -> None:
+    """Make the state of loss and metrics now.
+
+    Keras on JAX would make it from the first training batch, and then serve the batches that its workers had
+    fetched ahead, of the epoch before the first, in the first epoch.
+    """
+    nothing = np.zeros((1, len(LABELS)), np.float32)
+    model.compute_loss(y=nothing, y_pred=nothing, training=False)
+    model.compute_metrics(None, nothing, nothing)
+    model.reset_metrics()
+
+
+def _dataset(run: _Run, records: Sequence[Record], stage: Stage, epoch: int | None = None) -> XrayDataset:
     """Make the validation data, or with an ``epoch`` to start from the training data."""
-    squares = load_squares(manifest.root, records, run / "cache", stage.image_size)
-    return XrayDataset(squares, one_hot(records), config.of_stage(stage), training=epoch is not None, epoch=epoch or 0)
+    with first_process_first("squares"):
+        squares = load_squares(run.manifest.root, records, run.folder / "cache", stage.image_size)
+    return XrayDataset(
+        squares,
+        one_hot(records),
+        run.config.of_stage(stage),
+        training=epoch is not None,
+        epoch=epoch or 0,
+        share=share_of(run.execution),
+    )
 
 
 def _optimizer(stage: Stage) -> keras.optimizers.Optimizer:

@@ -17,11 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import training.evaluate
-import training.export
 import training.fit
 from training.backbones import BACKBONES, Backbone
 from training.config import Augmentation, FitConfig, Stage
-from training.export import export
 from training.manifest import Manifest, read_manifest
 from training.progress import EpochProgress
 
@@ -126,10 +124,12 @@ def make_data(root: Path, groups: int = GROUPS_A_CLASS) -> Manifest:
 
 def export_tiny(run: Path, manifest: Manifest, models: Path, name: str | None = None) -> Any:
     """Export with a few bootstrap rounds, whose number is not what is tested, and a given temperature."""
+    import training.export  # Needs TensorFlow, which ``fit`` does not.
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.export, "fit_temperature", lambda *_: TEMPERATURE)
         patch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
-        return export(run, manifest, models, name)
+        return training.export.export(run, manifest, models, name)
 
 
 def main() -> None:
