@@ -27,6 +27,7 @@
     │   ├── EngineUnavailable          not installed, or no such engine
     │   └── InferenceFailed            an engine call raised
     └── TrainingError                  a training command cannot go on (data, weights, run folder)
+        └── Diverged                   the loss of a training run is no longer a number
 
 Each class has a stable ``code``. Which HTTP status belongs to it is known to ``app.api.problems`` alone.
 Messages say what was received and what is accepted; they never hold a file name, a path that a
@@ -209,3 +210,9 @@ class TrainingError(CxrError):
     """A training command cannot go on; the message says which input is at fault and what would be accepted."""
 
     code = "training_error"
+
+
+class Diverged(TrainingError):
+    """A training run whose loss is no longer a number."""
+
+    code = "diverged"

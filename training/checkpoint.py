@@ -1,19 +1,20 @@
-"""Resume a run from its last finished epoch, and average its weights."""
+"""Keep a run's best epoch, resume it from its last finished one, and average its weights."""
 
 import csv
 import io
 import json
-import os
+import math
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from app.errors import TrainingError
+from training.atomic import replacing
+from training.config import Monitor
 from training.devices import is_first_process
 
 Weights = list[NDArray[np.float32]]
@@ -64,6 +65,44 @@ class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
             self.raw = None
 
 
+class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keep the weights of the best epoch in a file, which is replaced only by a whole one.
+
+    Keras' ``ModelCheckpoint`` writes in place: cut off there, it leaves neither the old weights nor the new.
+    """
+
+    def __init__(self, path: Path, monitor: Monitor, model: keras.Model) -> None:
+        """Keep in ``path`` the weights of ``model``, which may hold more layers than the model that is trained."""
+        super().__init__()
+        self.path, self.monitor, self.whole = path, monitor, model
+        self.best: float | None = None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Save the weights if the monitored value is better than ever and the loss a number."""
+        measured = logs or {}
+        value = float(measured[self.monitor])
+        if math.isnan(measured["val_loss"]) or (self.best is not None and not self._better(value, self.best)):
+            return
+        self.best = value
+        if is_first_process():
+            self._save()
+
+    def _save(self) -> None:
+        partial = self.path.with_name(f"partial-{self.path.name}")  # Keras asks for the ending .weights.h5.
+        try:
+            self.whole.save_weights(partial)
+        except (OSError, RuntimeError) as error:  # HDF5 raises either when the disk is full.
+            partial.unlink(missing_ok=True)
+            raise TrainingError(
+                f"{self.path} could not be written ({' '.join(str(error).split())}). "
+                "Make room and run the same command again: it goes on from the last finished epoch."
+            ) from error
+        partial.replace(self.path)
+
+    def _better(self, value: float, best: float) -> bool:
+        return value > best if self.monitor == "val_accuracy" else value < best
+
+
 class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
     """Write all that the next epoch depends on, atomically, at the end of each; restore it on demand.
 
@@ -76,7 +115,7 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
 
     COUNTERS: ClassVar = {
         keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch"),
-        keras.callbacks.ModelCheckpoint: ("best",),
+        BestWeights: ("best",),
         keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
         keras.callbacks.LearningRateScheduler: (),
     }
@@ -86,7 +125,7 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
         path: Path,
         stage: int,
         stopping: keras.callbacks.EarlyStopping,
-        best: keras.callbacks.ModelCheckpoint,
+        best: BestWeights,
         schedule: keras.callbacks.Callback,
         average: WeightAverage | None,
     ) -> None:
@@ -185,21 +224,10 @@ class HistoryFile(keras.callbacks.Callback):  # type: ignore[misc]
             file.write(text.getvalue().encode())
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its name, or another's place, only once it is whole and on disk.
-
-    Of several processes that train together the first alone writes; what the others write is dropped.
-    """
-    if not is_first_process():
-        yield io.BytesIO()
-        return
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def read_history(path: Path) -> tuple[dict[str, float], ...]:
+    """Read the metrics of a stage's epochs, as ``HistoryFile`` writes them."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return tuple({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
 
 
 def _dropout_streams(model: keras.Model) -> list[keras.Variable]:

@@ -38,6 +38,12 @@ class Augmentation(_Frozen):
     erasure_probability: Probability = Field(0.5, description="Of each rectangle.")
     erasure_side: float = Field(0.25, gt=0.05, le=1, description="Largest side as a fraction of the image's.")
 
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether every image stays as it is."""
+        strengths = self.model_dump(exclude={"erasure_probability", "erasure_side"})
+        return not any(strengths.values())
+
 
 class Head(_Frozen):
     """The fully connected head. Source of the values: the original study's notebooks."""
@@ -94,7 +100,7 @@ class Stage(_Frozen):
 class FitConfig(_Frozen):
     """One backbone's training run."""
 
-    recipe: str = Field("unnamed", description="Name of the recipe, for the record.")
+    recipe: str = Field("unnamed", pattern=r"^\w[\w.-]*$", description="Its name, in reports and folders.")
     backbone: BackboneName = "NASNetLarge"
     weights: str = Field("imagenet", description="'imagenet', 'random', or a path to a Keras weights file.")
     scaling: Scaling = Field(
@@ -102,7 +108,8 @@ class FitConfig(_Frozen):
         description="Of the image 0..1 inside the model. 'native': what the backbone's ImageNet weights were trained "
         "with; 'none'; 'second_division': by 255 once more, to 0..0.0039, as in the original study.",
     )
-    seed: int = Field(7, description="Of split, initial weights, order and augmentation. Source: original study.")
+    seed: int = Field(7, description="Of initial weights, order and augmentation. Source: original study.")
+    split_seed: int = Field(7, description="Of the split: seeds are compared on the same images. Source: as ``seed``.")
     batch_size: int = Field(32, ge=2)
     label_smoothing: float = Field(0.2, ge=0, lt=1, description="Source of 0.2: original study.")
     mixup_alpha: float = Field(0.0, ge=0, description="Beta parameter of mixup (arXiv:1710.09412); 0: off.")
@@ -114,10 +121,20 @@ class FitConfig(_Frozen):
     augmentation: Augmentation = Augmentation()
     stages: tuple[Stage, ...] = (Stage(),)
 
+    @property
+    def name(self) -> str:
+        """Name the run among those of a study."""
+        return f"{self.recipe}/{self.backbone}/{self.seed}"
+
     def of_stage(self, stage: Stage) -> "FitConfig":
         """Return the configuration with the augmentation and mixup that a stage brings instead of the run's."""
         brought = {name: getattr(stage, name) for name in ("augmentation", "mixup_alpha")}
         return self.model_copy(update={name: value for name, value in brought.items() if value is not None})
+
+    def has_constant_features(self, stage: Stage) -> bool:
+        """Say whether the backbone gives an image the same features in every epoch of a stage."""
+        effective = self.of_stage(stage)
+        return stage.unfrozen_layers == 0 and effective.augmentation.changes_nothing and not effective.mixup_alpha
 
 
 class Execution(_Frozen):
@@ -143,6 +160,22 @@ class Execution(_Frozen):
 
 DEFAULT_EXECUTION: Final = Execution()
 """Float32, and XLA as Keras decides for the device."""
+
+
+class StudyConfig(_Frozen):
+    """A comparison: its runs in the order in which they are trained, on the same parts of the same images."""
+
+    runs: Annotated[tuple[FitConfig, ...], Field(min_length=1)]
+    limit: int | None = Field(None, ge=1, description="To about so many images, by whole groups; None: all.")
+
+    @model_validator(mode="after")
+    def _can_be_compared(self) -> Self:
+        names = [run.name for run in self.runs]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise TrainingError(f"Two runs are called {twice[0]}: give each recipe a name of its own in its file.")
+        if len({run.split_seed for run in self.runs}) > 1:
+            raise TrainingError("The recipes split the data differently: give them the same split_seed.")
+        return self
 
 
 class _RecipeFile(FitConfig):

@@ -60,13 +60,67 @@ def one_hot(records: Sequence[Record]) -> NDArray[np.float32]:
     return np.eye(len(LABELS), dtype=np.float32)[[record.label for record in records]]
 
 
-class XrayDataset(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches of network input and one-hot labels.
+class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches whose content depends on the seed, the epoch and their index alone.
 
-    In training a batch (its images, their augmentation and mixup) depends on the seed, the epoch and its
-    index alone, so that an epoch is the same whether or not training was interrupted before it. Keras
-    shuffles the indices, and ends an epoch once before the first: it trains epoch 0 on what is called 1 here.
+    So an epoch is the same whether or not training was interrupted before it. Keras shuffles the indices, and
+    ends an epoch once before the first: it trains epoch 0 on what is called 1 here.
     """
+
+    def __init__(self, count: int, config: FitConfig, *, training: bool, epoch: int, share: Share) -> None:
+        super().__init__(workers=_workers() if training else 1, max_queue_size=8)
+        self._count, self._config, self._training, self._epoch = count, config, training, epoch
+        self._share = share
+        if config.batch_size % share.devices:
+            raise TrainingError(
+                f"{share.devices} devices cannot share a batch of {config.batch_size} images equally: give a "
+                f"--batch-size that is a multiple of {share.devices}."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of batches, the last and smaller one included."""
+        return -(-self._served() // self._config.batch_size)
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch's order and augmentation."""
+        self._epoch += 1
+
+    def _served(self) -> int:
+        """Return the number of images an epoch, which the devices can share equally.
+
+        Training leaves out the few beyond a multiple, others in each epoch; validation fills up with images of
+        weight 0.
+        """
+        devices = self._share.devices
+        return self._count // devices * devices if self._training else -(-self._count // devices) * devices
+
+    def _places(self, index: int) -> NDArray[np.intp]:
+        first = index * self._config.batch_size
+        return np.arange(first, min(first + self._config.batch_size, self._served()))
+
+    def _chosen(self, index: int) -> NDArray[np.intp]:
+        """Return which images a batch holds, (B,): in training in the epoch's own order."""
+        if self._training:
+            return self._rng(0, 0).permutation(self._count)[self._places(index)]
+        return np.minimum(self._places(index), self._count - 1)
+
+    def _weights(self, index: int) -> tuple[NDArray[np.float32], ...]:
+        """Return this process' weights where some images only fill up, float32 (B,), otherwise nothing.
+
+        Keras divides the loss by the number of images, those without weight included. So the real ones weigh a
+        little above 1.
+        """
+        if self._training or self._served() == self._count:
+            return ()
+        real = self._share.of(self._places(index)) < self._count
+        return (np.where(real, np.float32(self._served() / self._count), np.float32(0)),)
+
+    def _rng(self, purpose: int, index: int) -> np.random.Generator:
+        return np.random.default_rng([self._config.seed, self._epoch, purpose, int(index)])
+
+
+class XrayDataset(_Batches):
+    """Batches of network input and one-hot labels, in training with augmentation and mixup."""
 
     def __init__(
         self,
@@ -81,7 +135,7 @@ class XrayDataset(keras.utils.PyDataset):  # type: ignore[misc]
         """Build from squares uint8 (N, S, S) and labels float32 (N, 2).
 
         Args:
-            squares: Grey levels.
+            squares: Grey levels 0..255.
             labels: One-hot.
             config: Batch size, seed, augmentation and mixup.
             training: Whether to shuffle, augment and mix.
@@ -91,72 +145,59 @@ class XrayDataset(keras.utils.PyDataset):  # type: ignore[misc]
         Raises:
             TrainingError: The devices cannot share a batch equally.
         """
-        super().__init__(workers=_workers() if training else 1, max_queue_size=8)
-        self._squares, self._labels, self._config = squares, labels, config
-        self._training, self._epoch, self._share = training, epoch, share
-        if config.batch_size % share.devices:
-            raise TrainingError(
-                f"{share.devices} devices cannot share a batch of {config.batch_size} images equally: give a "
-                f"--batch-size that is a multiple of {share.devices}."
-            )
-
-    def __len__(self) -> int:
-        """Return the number of batches, the last and smaller one included."""
-        return -(-self._count() // self._config.batch_size)
+        super().__init__(len(squares), config, training=training, epoch=epoch, share=share)
+        self._squares, self._labels = squares, labels
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], ...]:
-        """Return images float32 (B, S, S, 3) in 0..1, labels float32 (B, 2), and where some count for nothing weights.
-
-        With several devices B is a multiple of their number, of which this process gets its share. In training an
-        epoch leaves out the few images beyond that, others each time. In validation the last batch is filled up
-        with images of weight 0; the others have the weight, a little above 1, that makes Keras' mean over all of
-        them the mean over the real ones.
-        """
-        last = min((index + 1) * self._config.batch_size, self._count())
-        places = np.arange(index * self._config.batch_size, last)
-        return self._train(index, places) if self._training else self._validate(places)
-
-    def _count(self) -> int:
-        """Return the number of images an epoch, a multiple of the number of devices."""
-        size, devices = len(self._squares), self._share.devices
-        return size // devices * devices if self._training else -(-size // devices) * devices
-
-    def _validate(self, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], ...]:
-        size = len(self._squares)
-        places = self._share.of(places)
-        chosen = np.minimum(places, size - 1)
-        batch = to_network_input(self._squares[chosen]), self._labels[chosen]
-        if self._count() == size:
-            return batch
-        return *batch, np.where(places < size, self._count() / size, 0).astype(np.float32)
-
-    def _train(self, index: int, places: NDArray[np.int64]) -> tuple[NDArray[np.float32], ...]:
-        order = self._rng(0, 0).permutation(len(self._squares))[places]
-        ours = self._share.of(order)
+        """Return this process' images float32 (B, S, S, 3) in 0..1, labels float32 (B, 2), and weights if any."""
+        chosen = self._chosen(index)
+        ours = self._share.of(chosen)
+        if not self._training:
+            return to_network_input(self._squares[ours]), self._labels[ours], *self._weights(index)
         if not self._config.mixup_alpha:
             return to_three_channels(self._augmented(ours)), self._labels[ours]
-        rng = self._rng(2, index)
-        share = np.float32(rng.beta(self._config.mixup_alpha, self._config.mixup_alpha))
-        partners = self._share.of(order[rng.permutation(len(order))])
-        rows, where = np.unique(np.concatenate([ours, partners]), return_inverse=True)
-        images = self._augmented(rows)
-        first, second = where[: len(ours)], where[len(ours) :]
-        mixed = share * images[first] + (1 - share) * images[second]
-        return to_three_channels(mixed), share * self._labels[ours] + (1 - share) * self._labels[partners]
+        return self._mixed(ours, chosen, self._rng(2, index))
 
-    def _augmented(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return images as they are in this epoch, one channel, float32 (B, S, S) in 0..1."""
+    def _augmented(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return images as they are in this epoch, one channel in 0..1, float32 (B, S, S)."""
         squares = [augment(self._squares[i], self._config.augmentation, self._rng(1, i)) for i in rows]
         return to_unit_range(np.stack(squares))
 
-    def on_epoch_end(self) -> None:
-        """Go on to the next epoch's order and augmentation."""
-        self._epoch += 1
+    def _mixed(
+        self, ours: NDArray[np.intp], batch: NDArray[np.intp], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mix our images with others of the whole batch, before they have three channels."""
+        share = np.float32(rng.beta(self._config.mixup_alpha, self._config.mixup_alpha))
+        partners = self._share.of(batch[rng.permutation(len(batch))])
+        rows, positions = np.unique(np.concatenate([ours, partners]), return_inverse=True)
+        images, (own, other) = self._augmented(rows), np.split(positions, 2)
+        mixed = share * images[own] + (1 - share) * images[other]
+        return to_three_channels(mixed), share * self._labels[ours] + (1 - share) * self._labels[partners]
 
-    def _rng(self, purpose: int, index: int) -> np.random.Generator:
-        return np.random.default_rng([self._config.seed, self._epoch, purpose, int(index)])
+
+class FeatureDataset(_Batches):
+    """Batches of a frozen backbone's features and one-hot labels: the same images as those of ``XrayDataset``."""
+
+    def __init__(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.float32],
+        config: FitConfig,
+        *,
+        training: bool,
+        epoch: int = 0,
+        share: Share = WHOLE,
+    ) -> None:
+        """Build from features float32 (N, D) and labels float32 (N, 2); the rest is as in ``XrayDataset``."""
+        super().__init__(len(features), config, training=training, epoch=epoch, share=share)
+        self._features, self._labels = features, labels
+
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], ...]:
+        """Return this process' features float32 (B, D), labels float32 (B, 2), and weights if any."""
+        ours = self._share.of(self._chosen(index))
+        return self._features[ours], self._labels[ours], *self._weights(index)
 
 
 def _workers() -> int:
-    """Return how many batches to make at a time: the heavy parts of augmentation run outside Python's lock."""
+    """Return how many batches to make at a time: the larger part of augmentation runs outside Python's lock."""
     return max(2, min(len(os.sched_getaffinity(0)), 16))

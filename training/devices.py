@@ -108,6 +108,17 @@ def distributed(execution: Execution) -> AbstractContextManager[None]:
     return parallel
 
 
+@contextmanager
+def undistributed() -> Iterator[None]:
+    """Let every device compute everything: what is not trained need not have batches that can be shared."""
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(before)
+
+
 def is_first_process() -> bool:
     """Return whether this process writes the run folder."""
     return _process() == 0

@@ -15,6 +15,9 @@ BOOTSTRAP_ROUNDS: Final = 1000
 CONFIDENCE: Final = 0.95
 CALIBRATION_BINS: Final = 10
 
+THRESHOLD_RULE: Final = "Youden's J on validation, after temperature scaling on validation"
+"""What ``fit_temperature`` and then ``fit_threshold`` do."""
+
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating[Any]]
 

@@ -1,11 +1,8 @@
 """A finished run to an artifact: calibrate, save, verify through the serving engine, measure, describe."""
 
 import hashlib
-import platform
 import shutil
-import subprocess
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
@@ -29,22 +26,22 @@ from app.artifact import (
     open_artifact,
 )
 from app.engines import load_engine
-from app.errors import TrainingError
+from app.errors import ArtifactError, TrainingError
 from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input
 from training.card import model_card
 from training.config import FitConfig
 from training.dataset import load_squares
-from training.evaluate import describe, fit_temperature, fit_threshold, trivial_rules
+from training.environment import git_commit, library_versions
+from training.evaluate import THRESHOLD_RULE, describe, fit_temperature, fit_threshold
 from training.fit import load_best, read_config, read_data_digest
 from training.golden import TOLERANCES, make_golden
-from training.graph import logits_of, serving_module
+from training.graph import serving_module
 from training.manifest import LABELS, Manifest, Record
-from training.properties import trivial_properties
+from training.network import logits_of
+from training.properties import measure_trivial_rules
 from training.splits import split
 
-_LIBRARIES: Final = ("keras", "tensorflow", "openvino", "numpy", "pillow", "pydicom")
 _BATCH: Final = 8
-_THRESHOLD_RULE: Final = "Youden's J on validation, after temperature scaling on validation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class _Part:
     labels: NDArray[np.int64]
 
 
-def export(run: Path, manifest: Manifest, models: Path, name: str | None = None) -> Artifact:
+def export(run: Path, manifest: Manifest, models: Path, name: str | None = None, cache: Path | None = None) -> Artifact:
     """Export a run's best epoch to ``models/<name>/<next version>``.
 
     Temperature and threshold are fitted on validation. The saved graph is read back by OpenVINO, must
@@ -68,6 +65,7 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None)
         manifest: The data that the run was trained on.
         models: The folder of all models.
         name: Of the model; by default the backbone's in lower case.
+        cache: Folder of preprocessed squares; by default in the run folder.
 
     Raises:
         TrainingError: The run is unfinished, or the data are others.
@@ -79,8 +77,9 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None)
             f"{run} was trained on other data than {manifest.root} now holds. Export with the same data."
         )
     model = load_best(run, config)
-    parts = split(manifest, config.seed)
-    validation, test = _load(manifest, parts.validation, run), _load(manifest, parts.test, run)
+    parts = split(manifest, config.split_seed)
+    cache = cache or run / "cache"
+    validation, test = _load(manifest, parts.validation, cache), _load(manifest, parts.test, cache)
 
     logits = logits_of(model, to_network_input(validation.squares))
     temperature = fit_temperature(logits, validation.labels)
@@ -100,7 +99,7 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None)
     metrics = {
         "validation": describe(validation.records, probabilities, threshold),
         "test": describe(test.records, _probabilities(infer, test), threshold),
-        "trivial_rules": _trivial_rules(manifest, validation, test),
+        "trivial_rules": measure_trivial_rules(manifest.root, validation.records, test.records, cache),
     }
     metadata = metadata.model_copy(update={"threshold": threshold, "metrics": metrics})
     (folder / MODEL_CARD).write_text(model_card(metadata, config, manifest, parts), encoding="utf-8")
@@ -110,8 +109,25 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None)
     return open_artifact(final)
 
 
-def _load(manifest: Manifest, records: tuple[Record, ...], run: Path) -> _Part:
-    squares = load_squares(manifest.root, records, run / "cache")
+def find_exported(run: Path, manifest: Manifest, models: Path) -> Artifact | None:
+    """Find what was exported of the same configuration and data before; None where nothing was."""
+    config = read_config(run)
+    for path in sorted((models / config.backbone.lower()).glob("[0-9]*"), reverse=True):
+        try:
+            artifact = open_artifact(path)
+        except ArtifactError:
+            continue
+        if (artifact.metadata.config_digest, artifact.metadata.data_digest) == (_digest(config), manifest.digest):
+            return artifact
+    return None
+
+
+def _digest(config: FitConfig) -> str:
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+
+
+def _load(manifest: Manifest, records: tuple[Record, ...], cache: Path) -> _Part:
+    squares = load_squares(manifest.root, records, cache)
     return _Part(records, squares, np.array([r.label for r in records]))
 
 
@@ -141,14 +157,6 @@ def _probabilities(infer: Infer, part: _Part) -> NDArray[np.float32]:
     return np.concatenate([infer(to_network_input(batch)).probabilities[:, POSITIVE] for batch in batches])
 
 
-def _trivial_rules(manifest: Manifest, fitted_on: _Part, measured_on: _Part) -> dict[str, dict[str, float]]:
-    fitted, measured = (
-        (trivial_properties(manifest.root, part.records, part.squares), part.labels)
-        for part in (fitted_on, measured_on)
-    )
-    return trivial_rules(fitted, measured)
-
-
 def _metadata(
     name: str, number: int, config: FitConfig, manifest: Manifest, parameter_count: int, temperature: float
 ) -> Metadata:
@@ -170,13 +178,13 @@ def _metadata(
         },
         temperature=temperature,
         threshold=0.5,
-        threshold_rule=_THRESHOLD_RULE,
+        threshold_rule=THRESHOLD_RULE,
         metrics={},
         tolerances=TOLERANCES,
-        config_digest=hashlib.sha256(config.model_dump_json().encode()).hexdigest(),
+        config_digest=_digest(config),
         data_digest=manifest.digest,
-        git_commit=_git_commit(),
-        libraries={"python": platform.python_version()} | {library: version(library) for library in _LIBRARIES},
+        git_commit=git_commit(),
+        libraries=library_versions(),
         parameter_count=parameter_count,
         files={},
     )
@@ -184,19 +192,11 @@ def _metadata(
 
 def _note(config: FitConfig) -> str:
     sentences = ["Research use only: never a diagnosis."]
-    if config.backbone != "NASNetLarge":
+    if config.backbone == "NASNetMobile":
         sentences.append(f"{config.backbone} stands in for NASNetLarge, the winner of the original study.")
     if config.weights == "random":
         sentences.append("Trained from random weights, without ImageNet.")
     return " ".join(sentences)
-
-
-def _git_commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _write_metadata(folder: Path, metadata: Metadata) -> None:

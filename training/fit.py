@@ -2,31 +2,41 @@
 
 A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision and
 XLA), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
-``history-<n>.csv``, ``stage-<n>.done``, and ``state.npz``, from which the same command goes on after the last
-finished epoch when it was cut off.
+``history-<n>.csv``, ``timing.json`` (what each epoch took), ``stage-<n>.done``, ``tensorboard/`` where TensorFlow is
+present, and ``state.npz``, from which the same command goes on after the last finished epoch when it was cut off.
 """
 
-import json
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
-from app.errors import TrainingError
+from app.errors import Diverged, TrainingError
 from training.backbones import build_model, unfreeze
-from training.checkpoint import HistoryFile, TrainingState, WeightAverage, replacing
+from training.checkpoint import BestWeights, HistoryFile, TrainingState, WeightAverage
+from training.claim import DataIdentity, claim
 from training.config import DEFAULT_EXECUTION, Execution, FitConfig, Stage
-from training.dataset import XrayDataset, load_squares, one_hot
-from training.devices import distributed, first_process_first, is_first_process, share_of, wait_for_all
-from training.manifest import LABELS, Manifest, Record
+from training.dataset import FeatureDataset, XrayDataset, load_squares, one_hot
+from training.devices import (
+    distributed,
+    first_process_first,
+    is_first_process,
+    share_of,
+    undistributed,
+    wait_for_all,
+)
+from training.manifest import LABELS, Manifest
 from training.progress import EpochProgress
 from training.schedule import schedule_of
 from training.splits import Split, split
+from training.timing import TimingFile
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +50,8 @@ class _Run:
     config: FitConfig
     execution: Execution
     folder: Path
+    cache: Path
+    callbacks: Sequence[keras.callbacks.Callback]
 
     def best_weights(self, number: int) -> Path:
         """Return the file of a stage's best epoch."""
@@ -47,7 +59,15 @@ class _Run:
         return self.folder / ("best.weights.h5" if last else f"stage-{number}.weights.h5")
 
 
-def fit(manifest: Manifest, config: FitConfig, run: Path, execution: Execution = DEFAULT_EXECUTION) -> keras.Model:
+def fit(
+    manifest: Manifest,
+    config: FitConfig,
+    run: Path,
+    execution: Execution = DEFAULT_EXECUTION,
+    *,
+    cache: Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> keras.Model:
     """Train through all stages and keep the best epoch's weights.
 
     Args:
@@ -55,17 +75,23 @@ def fit(manifest: Manifest, config: FitConfig, run: Path, execution: Execution =
         config: The recipe.
         run: The run folder; made if missing, resumed if it holds an unfinished run of the same recipe and data.
         execution: Precision and XLA.
+        cache: Folder for preprocessed squares, which several runs may share; by default in the run folder.
+        callbacks: Called in each stage after the run's own.
 
     Returns:
         The model with the weights of the best epoch of the last stage, as ``run/best.weights.h5`` holds them.
 
     Raises:
         TrainingError: The folder holds a run of another recipe, other data or another execution.
+        Diverged: The validation loss was never a number.
     """
     with first_process_first("claim of the run folder"):
         run.mkdir(parents=True, exist_ok=True)
-        _claim(run, manifest, config, execution)
-    whole = _Run(manifest, split(manifest, config.seed), config, execution, run)
+        claim(run / "config.json", config)
+        claim(run / "data.json", DataIdentity(manifest=manifest.digest))
+        claim(run / "execution.json", execution)
+    parts = split(manifest, config.split_seed)
+    whole = _Run(manifest, parts, config, execution, run, cache or run / "cache", callbacks)
     keras.utils.set_random_seed(config.seed)
     model: keras.Model | None = None
     with distributed(execution):
@@ -101,47 +127,14 @@ def read_config(run: Path) -> FitConfig:
     return FitConfig.model_validate_json(path.read_text())
 
 
+def read_execution(run: Path) -> Execution:
+    """Read how a run is computed."""
+    return Execution.model_validate_json((run / "execution.json").read_text())
+
+
 def read_data_digest(run: Path) -> str:
     """Read the digest of the manifest that a run was started with."""
-    return str(json.loads((run / "data.json").read_text())["manifest"])
-
-
-def _claim(run: Path, manifest: Manifest, config: FitConfig, execution: Execution) -> None:
-    """Write what the run consists of, or check that the folder is of the same run."""
-    ours = {
-        "config.json": config.model_dump(mode="json"),
-        "data.json": {"manifest": manifest.digest},
-        "execution.json": execution.model_dump(mode="json"),
-    }
-    for name, content in ours.items():
-        path = run / name
-        if path.exists():
-            _assert_equal(run, name, dict(_flat(json.loads(path.read_text()))), dict(_flat(content)))
-            continue
-        with replacing(path) as file:
-            file.write(json.dumps(content, indent=2).encode())
-
-
-def _assert_equal(run: Path, name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> None:
-    differing = [
-        f"{field} is {theirs.get(field, 'absent')} there and {ours.get(field, 'absent')} here"
-        for field in theirs | ours
-        if theirs.get(field) != ours.get(field)
-    ]
-    if differing:
-        raise TrainingError(
-            f"{run} holds another run: in its {name} {'; '.join(differing)}. "
-            "Give another --out, or the recipe, data and options of that run to resume it."
-        )
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the fields of nested JSON by their dotted names."""
-    if not isinstance(value, dict | list):
-        yield name, value
-        return
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    return DataIdentity.model_validate_json((run / "data.json").read_text()).manifest
 
 
 def _run_stage(run: _Run, number: int) -> keras.Model:
@@ -152,7 +145,7 @@ def _run_stage(run: _Run, number: int) -> keras.Model:
     done = run.folder / f"stage-{number}.done"
     if not done.exists():
         stream = random.getstate()
-        _compile(model, stage, run.config, run.execution)
+        unfreeze(model.get_layer("backbone"), stage.unfrozen_layers)
         _train(model, run, number)
         if is_first_process():
             done.touch()
@@ -163,39 +156,48 @@ def _run_stage(run: _Run, number: int) -> keras.Model:
 
 
 def _train(model: keras.Model, run: _Run, number: int) -> None:
-    """Train a compiled model through a stage, from where it was cut off."""
+    """Train a model through a stage, from where it was cut off."""
     config, stage = run.config, run.config.stages[number]
     title = f"stage {number + 1} of {len(config.stages)}"
+    # With constant features the head alone goes through the epochs; it shares its layers with the whole.
+    trained = _head_of(model) if config.has_constant_features(stage) else model
+    _compile(trained, stage, config, run.execution)
     average = WeightAverage(config.average_decay) if config.average_decay else None
     schedule = schedule_of(stage)
     stopping = keras.callbacks.EarlyStopping(stage.stopping_monitor, patience=stage.patience)
-    checkpoint = keras.callbacks.ModelCheckpoint(
-        run.best_weights(number), monitor=stage.checkpoint_monitor, save_best_only=True, save_weights_only=True
-    )
-    state = TrainingState(run.folder / "state.npz", number, stopping, checkpoint, schedule, average)
-    epoch = state.restore(model)
+    best = BestWeights(run.best_weights(number), stage.checkpoint_monitor, model)
+    state = TrainingState(run.folder / "state.npz", number, stopping, best, schedule, average)
+    epoch = state.restore(trained)
+    training, validation = _data(model, run, stage, epoch)
     logger.info("%s: %s, %s, from epoch %d", title, stage, run.execution, epoch)
     with EpochProgress(title, stage.epochs) as progress:
-        model.fit(
-            _dataset(run, run.parts.train, stage, epoch=epoch),
-            validation_data=_dataset(run, run.parts.validation, stage),
+        trained.fit(
+            training,
+            validation_data=validation,
             epochs=epoch if state.stopped else stage.epochs,
             initial_epoch=epoch,
             callbacks=[
                 *([average] if average else []),
                 schedule,
                 stopping,
-                checkpoint,
+                best,
                 state,
                 HistoryFile(run.folder / f"history-{number}.csv", state),
+                TimingFile(run.folder / "timing.json", number, len(run.parts.train)),
+                *_tensorboard(run.folder / "tensorboard" / f"stage-{number}"),
                 progress,
+                *run.callbacks,
             ],
             verbose=0,
+        )
+    if best.best is None:
+        raise Diverged(
+            f"No epoch of stage {number + 1} ended with a finite validation loss: the training diverged. Take a lower "
+            "learning rate, or float32 instead of float16, and another --out."
         )
 
 
 def _compile(model: keras.Model, stage: Stage, config: FitConfig, execution: Execution) -> None:
-    unfreeze(model.get_layer("backbone"), stage.unfrozen_layers)
     model.compile(
         optimizer=_optimizer(stage),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
@@ -217,18 +219,39 @@ def _build_metrics(model: keras.Model) -> None:
     model.reset_metrics()
 
 
-def _dataset(run: _Run, records: Sequence[Record], stage: Stage, epoch: int | None = None) -> XrayDataset:
-    """Make the validation data, or with an ``epoch`` to start from the training data."""
-    with first_process_first("squares"):
-        squares = load_squares(run.manifest.root, records, run.folder / "cache", stage.image_size)
-    return XrayDataset(
-        squares,
-        one_hot(records),
-        run.config.of_stage(stage),
-        training=epoch is not None,
-        epoch=epoch or 0,
-        share=share_of(run.execution),
-    )
+def _head_of(model: keras.Model) -> keras.Model:
+    return keras.Model(model.get_layer("features").output, model.output)
+
+
+def _data(
+    model: keras.Model, run: _Run, stage: Stage, epoch: int
+) -> tuple[keras.utils.PyDataset, keras.utils.PyDataset]:
+    """Make the data to train on from an epoch, and to validate on: images, or features where these are constant."""
+    config = run.config.of_stage(stage)
+    datasets = []
+    for records, training in ((run.parts.train, True), (run.parts.validation, False)):
+        with first_process_first("preprocessed squares"):
+            squares = load_squares(run.manifest.root, records, run.cache, stage.image_size)
+        given: dict[str, Any] = {"training": training, "epoch": epoch, "share": share_of(run.execution)}
+        if run.config.has_constant_features(stage):
+            features = _features(model, XrayDataset(squares, one_hot(records), config, training=False))
+            datasets.append(FeatureDataset(features, one_hot(records), config, **given))
+        else:
+            datasets.append(XrayDataset(squares, one_hot(records), config, **given))
+    return datasets[0], datasets[1]
+
+
+def _features(model: keras.Model, images: XrayDataset) -> NDArray[np.float32]:
+    backbone = keras.Model(model.input, model.get_layer("features").output)
+    with undistributed():
+        return np.asarray(backbone.predict(images, verbose=0), np.float32)
+
+
+def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
+    """Log to TensorBoard where it can be: Keras writes these logs with TensorFlow, whatever the backend."""
+    if not is_first_process() or not (find_spec("tensorflow") and find_spec("tensorboard")):
+        return []
+    return [keras.callbacks.TensorBoard(folder, write_graph=False)]
 
 
 def _optimizer(stage: Stage) -> keras.optimizers.Optimizer:

@@ -48,8 +48,9 @@ def _assert_mistakes_show(golden: Golden, infer: Infer) -> None:
     for name, wrong in mistakes.items():
         if golden.largest_difference(wrong)["probabilities"] < _MARGIN * TOLERANCES["f32"]:
             raise TrainingError(
-                f"The model answers the golden inputs so evenly that {name} would not show. "
-                "A model that is trained at all answers them less evenly: train it further."
+                f"The model answers the golden inputs so evenly that {name} would not show: an engine that runs it "
+                "wrongly would not be found out. Models that give every image one answer do that. Look at its "
+                "validation accuracy, and export another run or train this one further."
             )
 
 

@@ -1,21 +1,17 @@
-"""The network as it is exported: calibrated probabilities, Grad-CAM and features in one forward pass."""
-
-from typing import Any
+"""The network as it is exported: a TensorFlow module with the signature of an artifact."""
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
-from app.artifact import POSITIVE
 from app.imaging import IMAGE_SIZE
+from training.network import Network
 
 
 def serving_module(model: keras.Model, temperature: float) -> tf.Module:
     """Wrap a trained model as an artifact's SavedModel: ``tf.saved_model.save`` stores each variable once.
 
     Args:
-        model: Of ``backbones.build_model``, with float32 weights, at 224 pixels.
+        model: Of ``backbones.build_model``, with float32 weights, at 224 pixels, on the TensorFlow backend.
         temperature: Divides the logits.
 
     Returns:
@@ -25,70 +21,5 @@ def serving_module(model: keras.Model, temperature: float) -> tf.Module:
     module = tf.Module()
     module.network_variables = [v.value for v in model.variables if "seed_generator" not in v.path]
     image = tf.TensorSpec((None, IMAGE_SIZE, IMAGE_SIZE, 3), tf.float32, name="image")
-    module.serve = tf.function(_Network(model, temperature).serve, input_signature=[image])
+    module.serve = tf.function(Network(model, temperature).outputs, input_signature=[image])
     return module
-
-
-class _Network:
-    """The forward pass of a model, by the names of its layers."""
-
-    def __init__(self, model: keras.Model, temperature: float) -> None:
-        self._model, self._temperature = model, temperature
-
-    def serve(self, image: Any) -> dict[str, Any]:
-        """Compute the outputs for float32 (N, 224, 224, 3) in 0..1."""
-        maps = self._layer("backbone")(self._layer("scaling")(image), training=False)  # (N, h, w, D)
-        features = tf.reduce_mean(maps, axis=[1, 2])  # (N, D)
-        logits, gradient = self._head(features)
-        return {
-            "probabilities": tf.nn.softmax(logits / self._temperature),
-            "heatmap": _grad_cam(maps, gradient),
-            "features": features,
-        }
-
-    def _head(self, features: Any) -> tuple[Any, Any]:
-        """Compute the logits, and the gradient of the COVID-19 logit with respect to the features.
-
-        The head is three dense layers with ReLU and batch normalisation between them, so the gradient
-        is a product of their matrices, masked where a ReLU is closed. Written with forward operations:
-        the graph of a ``GradientTape`` does not convert to other engines.
-        """
-        hidden_1 = self._layer("head_dense_1")(self._layer("head_bn_1")(features, training=False))  # (N, 512)
-        hidden_2 = self._layer("head_dense_2")(self._layer("head_bn_2")(hidden_1, training=False))  # (N, 256)
-        last = self._layer("probabilities")
-        logits = tf.matmul(self._layer("head_bn_3")(hidden_2, training=False), last.kernel.value) + last.bias.value
-        gradient = last.kernel.value[:, POSITIVE] * self._slope("head_bn_3")  # (256,)
-        gradient = _through_relu(gradient, hidden_2, self._layer("head_dense_2"))  # (N, 512)
-        gradient = _through_relu(gradient * self._slope("head_bn_2"), hidden_1, self._layer("head_dense_1"))
-        return logits, gradient * self._slope("head_bn_1")  # (N, D)
-
-    def _slope(self, name: str) -> Any:
-        """Return the factor by which a batch normalisation multiplies each feature at inference."""
-        layer = self._layer(name)
-        return layer.gamma.value * tf.math.rsqrt(layer.moving_variance.value + layer.epsilon)
-
-    def _layer(self, name: str) -> keras.Layer:
-        return self._model.get_layer(name)
-
-
-def logits_of(model: keras.Model, images: NDArray[np.float32] | keras.utils.PyDataset) -> NDArray[np.float32]:
-    """Compute a model's logits, which its softmax would saturate, as float32 (N, 2)."""
-    last = model.get_layer("probabilities")
-    hidden = keras.Model(model.input, last.input).predict(images, verbose=0)
-    kernel, bias = last.get_weights()
-    return np.asarray(hidden @ kernel + bias)
-
-
-def _through_relu(gradient: Any, hidden: Any, dense: keras.Layer) -> Any:
-    open_units = tf.cast(hidden > 0, tf.float32)
-    return tf.matmul(gradient * open_units, dense.kernel.value, transpose_b=True)
-
-
-def _grad_cam(maps: Any, gradient: Any) -> Any:
-    """Weigh the feature maps by the gradient, keep what speaks for COVID-19, scale each image's largest to 1.
-
-    Source: Selvaraju et al., Grad-CAM (arXiv:1610.02391), eq. 1 and 2; behind global average pooling the
-    gradient is the same at every position.
-    """
-    heat = tf.nn.relu(tf.einsum("nhwd,nd->nhw", maps, gradient))
-    return heat / tf.maximum(tf.reduce_max(heat, axis=[1, 2], keepdims=True), 1e-12)

@@ -63,7 +63,8 @@ def leave_out_unreadable(manifest: Manifest, progress: str | None = None) -> Man
     left_out = {fault.record.path for fault in unreadable}
     readable = tuple(record for record in manifest.records if record.path not in left_out)
     for label, name in enumerate(LABELS):
-        if all(record.label != label for record in readable):
+        before = {record.label for record in manifest.records}
+        if label in before and all(record.label != label for record in readable):
             raise TrainingError(f"No {name} image can be read. {_name_all(manifest.root, unreadable)}")
     return replace(manifest, records=readable, skipped=manifest.skipped + unreadable)
 

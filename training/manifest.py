@@ -3,7 +3,7 @@
 import csv
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -97,25 +97,28 @@ class Manifest:
         return [record.group for record in self.records]
 
 
-def read_manifest(root: Path) -> Manifest:
+def read_manifest(root: Path, *, both_classes: bool = True) -> Manifest:
     """List a Kaggle-style data folder.
 
     Args:
         root: A folder that holds ``0/`` and ``1/``, or ``non-COVID/`` and ``COVID-19/``, and optionally
             ``metadata.csv`` with the column ``path`` and any of ``label``, ``group``, ``source``, ``licence``,
             ``view``, ``age``, ``sex``.
+        both_classes: Whether both classes must be there; otherwise one folder may be empty or missing.
 
     Raises:
         TrainingError: Class folders are missing or empty, or the table contradicts the folders.
     """
-    folders = _class_folders(root)
+    folders = _class_folders(root, all if both_classes else any)
     table = _read_table(root)
     records = []
     for label, folder in enumerate(folders):
         files = sorted(p for p in folder.rglob("*") if _is_image(p, folder))
-        if not files:
+        if not files and both_classes:
             raise TrainingError(f"{folder} holds no images. Put the {LABELS[label]} images there.")
         records += [_record(root, path, label, table) for path in files]
+    if not records:
+        raise TrainingError(f"{root} holds no images. Put them into the folders of their classes.")
     records.sort(key=lambda record: record.path)
     grouped = all(table.get(record.path, {}).get("group") for record in records)
     return Manifest(root, tuple(records), grouped)
@@ -127,10 +130,10 @@ def count_classes(records: Sequence[Record]) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _class_folders(root: Path) -> tuple[Path, Path]:
+def _class_folders(root: Path, enough: Callable[[Iterable[bool]], bool]) -> tuple[Path, Path]:
     for names in CLASS_FOLDERS:
         folders = (root / names[0], root / names[1])
-        if all(folder.is_dir() for folder in folders):
+        if enough(folder.is_dir() for folder in folders):
             return folders
     accepted = " or ".join(f"'{negative}/' and '{positive}/'" for negative, positive in CLASS_FOLDERS)
     found = ", ".join(sorted(p.name for p in root.iterdir())[:10]) if root.is_dir() else "nothing: no such folder"

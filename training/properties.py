@@ -6,8 +6,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.dataset import load_squares
+from training.evaluate import trivial_rules
 from training.images import map_images
 from training.manifest import Record
+
+
+def measure_trivial_rules(
+    root: Path, fitted_on: Sequence[Record], measured_on: Sequence[Record], cache: Path | None = None
+) -> dict[str, dict[str, float]]:
+    """Measure what a rule on each trivial property reaches.
+
+    Args:
+        root: The data folder.
+        fitted_on: Images that choose a rule's direction and threshold; both classes are among them.
+        measured_on: Images that it is measured on.
+        cache: Folder of preprocessed squares.
+
+    Returns:
+        As ``evaluate.trivial_rules``.
+    """
+    fitted, measured = (
+        (
+            trivial_properties(root, records, load_squares(root, records, cache)),
+            np.array([record.label for record in records]),
+        )
+        for records in (fitted_on, measured_on)
+    )
+    return trivial_rules(fitted, measured)
 
 
 def trivial_properties(

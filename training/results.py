@@ -113,6 +113,7 @@ class Evidence:
         trivial_rules_fitted_on: Where the rules got their thresholds: "validation", or "the same images".
         look: Makes squares and the winner's heatmaps; None where no image may be shown.
         limit: To how many images the data were limited; None: all.
+        notes: What a reader must know before any figure, a sentence or two each.
     """
 
     title: str
@@ -127,3 +128,4 @@ class Evidence:
     trivial_rules_fitted_on: str
     look: Look | None = None
     limit: int | None = None
+    notes: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """The 64:16:20 split: shuffled, seeded, stratified, and by group where groups are known."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -53,6 +53,29 @@ def split(manifest: Manifest, seed: int) -> Split:
                 f"The {name} part would hold a single class: a few groups hold most images of the other."
             )
     return result
+
+
+def limit_images(manifest: Manifest, count: int | None, seed: int) -> Manifest:
+    """Choose about so many images at random, by whole groups and with the classes' shares, for a quick look.
+
+    Args:
+        manifest: The data set.
+        count: Images to keep; None, or more than there are: all. Whole groups make it a few more.
+        seed: Of the choice.
+    """
+    if count is None or count >= len(manifest.records):
+        return manifest
+    rng = np.random.default_rng(seed)
+    kept: set[str] = set()
+    for label, of_class in enumerate(count_classes(manifest.records)):
+        sizes = Counter(r.group for r in manifest.records if r.label == label)
+        wanted = count * of_class / len(manifest.records)
+        for group in rng.permutation(sorted(sizes)):
+            if wanted <= 0:
+                break
+            kept.add(str(group))
+            wanted -= sizes[str(group)]
+    return replace(manifest, records=tuple(r for r in manifest.records if r.group in kept))
 
 
 def assert_disjoint(parts: Split) -> None:

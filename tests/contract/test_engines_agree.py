@@ -19,8 +19,8 @@ from tests.training.tiny import image_of
 from training.backbones import BACKBONES
 from training.dataset import load_squares
 from training.fit import load_best
-from training.graph import logits_of
 from training.manifest import POSITIVE, Manifest, read_manifest
+from training.network import logits_of
 
 TOLERANCE: Final = 1e-5
 """Absolute, of probabilities and heatmaps; features relative to their largest. Measured: 1.4e-7, heatmaps 2.1e-6."""

@@ -21,8 +21,8 @@ from training.config import Execution, read_recipe
 from training.dataset import load_squares
 from training.evaluate import fit_temperature
 from training.fit import fit, load_best
-from training.graph import logits_of
 from training.manifest import Manifest
+from training.network import logits_of
 from training.splits import split
 
 ROOT: Final = Path(__file__).parents[2]
@@ -172,7 +172,7 @@ def test_export_fits_the_temperature_and_prints_where_the_model_is_and_what_it_r
     metadata = open_artifact(Path(path)).metadata
     measured = metadata.metrics["test"]["metrics"]
     assert [line.split()[0] for line in metrics] == list(measured)
-    validation = split(finished.manifest, finished.config.seed).validation
+    validation = split(finished.manifest, finished.config.split_seed).validation
     images = to_network_input(load_squares(finished.manifest.root, validation))
     logits = logits_of(load_best(finished.run, finished.config), images)
     assert metadata.temperature == pytest.approx(

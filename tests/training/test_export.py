@@ -19,8 +19,8 @@ from training.__main__ import RECIPES
 from training.config import Execution, read_recipe
 from training.dataset import load_squares
 from training.fit import fit, load_best
-from training.graph import logits_of
 from training.manifest import read_manifest
+from training.network import logits_of
 from training.splits import split
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
@@ -44,7 +44,7 @@ def test_the_artifact_describes_the_model(finished: FinishedRun) -> None:
 
 def test_the_metrics_say_what_they_were_measured_on(finished: FinishedRun) -> None:
     metrics = finished.artifact.metadata.metrics
-    for name, records in split(finished.manifest, finished.config.seed).parts().items():
+    for name, records in split(finished.manifest, finished.config.split_seed).parts().items():
         if name != "train":
             assert sum(metrics[name]["images"].values()) == len(records)
             assert sum(metrics[name]["groups"].values()) == len({r.group for r in records})
@@ -61,7 +61,7 @@ def test_the_model_tells_the_classes_apart(finished: FinishedRun) -> None:
 
 def test_the_card_holds_what_a_reader_needs(finished: FinishedRun) -> None:
     card, metrics = finished.artifact.card, finished.artifact.metadata.metrics
-    parts = split(finished.manifest, finished.config.seed).parts()
+    parts = split(finished.manifest, finished.config.split_seed).parts()
     for name, records in parts.items():
         counts = [sum(r.label == label for r in records) for label in (0, 1)]
         assert f"| {name} | {counts[0]} | {counts[1]} | {len({r.group for r in records})} |" in card
@@ -109,7 +109,7 @@ def test_a_run_in_mixed_precision_is_exported_in_float32(finished: FinishedRun, 
     artifact = export_tiny(run, manifest, tmp_path / "models")
     assert artifact.metadata.recipe == "mine"
 
-    parts = split(manifest, config.seed)
+    parts = split(manifest, config.split_seed)
     images = to_network_input(load_squares(manifest.root, parts.test))
     model = load_best(run, config)
     assert model.get_layer("backbone").compute_dtype == "float32"

@@ -1,6 +1,8 @@
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from training.dataset import XrayDataset, load_squares, one_hot
 from training.fit import fit, load_best, read_config, read_data_digest
 from training.manifest import Manifest
 from training.splits import split
+from training.timing import read_timings
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone", "eager")
 
@@ -43,6 +46,8 @@ def test_a_finished_run_has_its_files(finished: FinishedRun) -> None:
         "stage-1.done",
         "best.weights.h5",
         "history-1.csv",
+        "timing.json",
+        "tensorboard",
     }
     assert read_config(finished.run) == finished.config
     assert read_data_digest(finished.run) == finished.manifest.digest
@@ -56,7 +61,7 @@ def test_a_finished_run_is_not_trained_again(finished: FinishedRun) -> None:
 
 def test_it_learns_two_textures(finished: FinishedRun) -> None:
     model = load_best(finished.run, finished.config)
-    parts = split(finished.manifest, finished.config.seed)
+    parts = split(finished.manifest, finished.config.split_seed)
     squares = load_squares(finished.manifest.root, parts.test)
     answers = model.predict(XrayDataset(squares, one_hot(parts.test), finished.config, training=False), verbose=0)
     assert (answers.argmax(axis=1) == [r.label for r in parts.test]).mean() > 0.9
@@ -67,7 +72,7 @@ def test_the_best_weights_are_those_of_the_best_epoch(finished: FinishedRun) -> 
     model = load_best(finished.run, finished.config)
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=finished.config.label_smoothing)
     model.compile(loss=loss, metrics=["accuracy"])
-    records = split(finished.manifest, finished.config.seed).validation
+    records = split(finished.manifest, finished.config.split_seed).validation
     data = XrayDataset(load_squares(finished.manifest.root, records), one_hot(records), finished.config, training=False)
     measured = model.evaluate(data, return_dict=True, verbose=0)
     best = min(history(finished.run, 1), key=lambda row: row["val_loss"])
@@ -129,7 +134,7 @@ def test_the_epoch_is_chosen_by_one_measure_and_the_end_by_another(tiny_data: Ma
     rows = history(tmp_path)
     losses, accuracies = ([row[name] for row in rows] for name in ("val_loss", "val_accuracy"))
     assert len(rows) == min(losses.index(min(losses)) + 1 + 2, 9)
-    records = split(tiny_data, config.seed).validation
+    records = split(tiny_data, config.split_seed).validation
     squares = load_squares(tiny_data.root, records, size=32)
     data = XrayDataset(squares, one_hot(records), config, training=False)
     measured = model.evaluate(data, return_dict=True, verbose=0)["loss"]
@@ -189,9 +194,71 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_stages_own_augmentation_replaces_the_runs(tiny_data: Manifest, tmp_path: Path) -> None:
-    records = split(tiny_data, CONFIG.seed).train
+    parts = split(tiny_data, CONFIG.split_seed)
+    run = training.fit._Run(tiny_data, parts, CONFIG, Execution(), tmp_path, tmp_path / "cache", ())
     plain = STAGE.model_copy(update={"augmentation": Augmentation(), "mixup_alpha": 0.0})
-    squares = to_network_input(load_squares(tiny_data.root, records, size=32))
+    squares = to_network_input(load_squares(tiny_data.root, parts.train, size=32))
     for stage, untouched in ((STAGE, False), (plain, True)):
-        images, _ = training.fit._dataset(records, tiny_data, CONFIG, stage, tmp_path, epoch=0)[0]
+        images, _ = training.fit._data(keras.Model(), run, stage, epoch=0)[0][0]
         assert all((image == squares).all(axis=(1, 2, 3)).any() for image in images) is untouched
+
+
+def test_features_of_a_frozen_backbone_are_computed_once(tiny_data: Manifest, tmp_path: Path) -> None:
+    """And training goes as if the images went through the backbone in every epoch."""
+    plain = CONFIG.model_copy(update={"augmentation": Augmentation(), "mixup_alpha": 0.0})
+    frozen = STAGE.model_copy(update={"unfrozen_layers": 0, "epochs": 3})
+    config = plain.model_copy(update={"stages": (frozen,)})
+    assert config.has_constant_features(frozen)
+    forward: list[tuple[int, ...]] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(XrayDataset, "__getitem__", counting(XrayDataset.__getitem__, forward))
+        once = fit(tiny_data, config, tmp_path / "once")
+    assert len(forward) == len(set(forward))  # Each batch of images was made once.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FitConfig, "has_constant_features", lambda *_: False)
+        every = fit(tiny_data, config, tmp_path / "every")
+    for ours, theirs in zip(once.get_weights(), every.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    for ours, theirs in zip(history(tmp_path / "once"), history(tmp_path / "every"), strict=True):
+        assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+def counting(get: Callable[[XrayDataset, int], Any], calls: list[tuple[int, ...]]) -> Callable[[XrayDataset, int], Any]:
+    def counted(self: XrayDataset, index: int) -> Any:
+        calls.append((id(self), index))
+        return get(self, index)
+
+    return counted
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unfrozen_layers": 3},
+        {"unfrozen_layers": "all"},
+        {"augmentation": Augmentation(contrast=0.1)},
+        {"mixup_alpha": 1.0},
+    ],
+    ids=str,
+)
+def test_features_that_change_are_not_computed_once(change: dict[str, Any]) -> None:
+    stage = STAGE.model_copy(update={"unfrozen_layers": 0, "augmentation": Augmentation(), "mixup_alpha": 0.0})
+    assert CONFIG.has_constant_features(stage)
+    assert not CONFIG.has_constant_features(stage.model_copy(update=change))
+
+
+def test_the_time_of_each_epoch_is_kept(finished: FinishedRun) -> None:
+    timings = read_timings(finished.run / "timing.json")
+    assert [(t.stage, t.epoch) for t in timings] == [(stage, epoch) for stage in (0, 1) for epoch in range(6)]
+    assert {t.images for t in timings} == {len(split(finished.manifest, finished.config.split_seed).train)}
+    assert all(0 < t.train_seconds <= t.seconds for t in timings)
+
+
+def test_tensorboard_has_the_metrics_of_each_stage(finished: FinishedRun) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for stage in (0, 1):
+        events = EventAccumulator(str(finished.run / "tensorboard" / f"stage-{stage}" / "validation"))
+        events.Reload()
+        logged = [tensor.tensor_proto.float_val[0] for tensor in events.Tensors("epoch_loss")]
+        assert logged == pytest.approx([row["val_loss"] for row in history(finished.run, stage)], rel=1e-5)

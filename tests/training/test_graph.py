@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from tests.training.tiny import CONFIG
 from training.backbones import build_model
-from training.graph import logits_of, serving_module
+from training.graph import serving_module
 from training.manifest import POSITIVE
+from training.network import logits_of
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""An exported model on anybody's own folder: external validation, through the engines that serve."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.artifact import Artifact, Outputs, open_artifact
+from app.engines import Engine, EngineName, load_engine
+from app.imaging import to_network_input
+from training.dataset import load_squares
+from training.environment import library_versions, processor
+from training.manifest import POSITIVE, Manifest, Record, count_classes
+from training.properties import measure_trivial_rules
+from training.results import Answers, Evidence, Look, TrainedModel
+
+_BATCH: Final = 8
+
+
+def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) -> Evidence:
+    """Ask an exported model about every image of a folder.
+
+    Threshold and temperature are the artifact's; nothing is fitted to the folder.
+
+    Args:
+        model: ``models/<name>/<version>``, or ``models/<name>`` for its highest version.
+        manifest: The folder; one of its classes may be empty.
+        engine: Which engine.
+        command: As it was typed, for the record.
+
+    Raises:
+        ArtifactError: The model is missing, damaged, or does not reproduce its golden outputs.
+        TrainingError: Images cannot be read; the message names them.
+    """
+    artifact = open_artifact(model)
+    loaded = load_engine(engine, artifact)
+    squares = load_squares(manifest.root, manifest.records)
+    probabilities = np.concatenate(_in_batches(loaded, squares, lambda outputs: outputs.probabilities))
+    metadata = artifact.metadata
+    return Evidence(
+        title=f"The model {metadata.name} version {metadata.version} on other images",
+        command=command,
+        manifest=manifest,
+        split=None,
+        models=(_model(artifact, manifest, probabilities),),
+        winner=0,
+        winner_rule="",
+        environment={
+            "engine": f"{loaded.description}, {loaded.precision}",
+            "processor": processor(),
+            "model digest": artifact.digest,
+            **library_versions(),
+        },
+        trivial_rules=_trivial_rules(manifest),
+        trivial_rules_fitted_on="the same images",
+        look=_look(loaded, manifest),
+        notes=_notes(artifact, manifest),
+    )
+
+
+def _model(artifact: Artifact, manifest: Manifest, probabilities: NDArray[np.float32]) -> TrainedModel:
+    metadata = artifact.metadata
+    return TrainedModel(
+        recipe=metadata.recipe,
+        backbone=metadata.backbone,
+        seed=None,
+        parts={"all": Answers(manifest.records, probabilities[:, POSITIVE])},
+        temperature=metadata.temperature,
+        threshold=metadata.threshold,
+        threshold_rule=f"{metadata.threshold_rule}; of the data that the model was exported with, not of these",
+        parameter_count=metadata.parameter_count,
+    )
+
+
+def _in_batches(
+    engine: Engine, squares: NDArray[np.uint8], take: Callable[[Outputs], NDArray[np.float32]]
+) -> list[NDArray[np.float32]]:
+    batches = (squares[i : i + _BATCH] for i in range(0, len(squares), _BATCH))
+    return [take(engine.infer(to_network_input(batch))) for batch in batches]
+
+
+def _trivial_rules(manifest: Manifest) -> Mapping[str, Mapping[str, float]]:
+    """Measure the rules on the images they are made from, which favours them; none where a class is missing."""
+    if 0 in count_classes(manifest.records):
+        return {}
+    return measure_trivial_rules(manifest.root, manifest.records, manifest.records)
+
+
+def _look(engine: Engine, manifest: Manifest) -> Look:
+    def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        squares = load_squares(manifest.root, records)
+        return squares, np.concatenate(_in_batches(engine, squares, lambda outputs: outputs.heatmap))
+
+    return look
+
+
+def _notes(artifact: Artifact, manifest: Manifest) -> tuple[str, ...]:
+    if manifest.digest != artifact.metadata.data_digest:
+        return ()
+    return (
+        "These are the data that the model was trained on: most of these images it has seen, and the figures say "
+        "nothing about new ones. The figures of its test part are in its model card.",
+    )

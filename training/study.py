@@ -1,0 +1,116 @@
+"""The comparison of backbones, from the data folder to the report and the exported winner."""
+
+import gc
+import logging
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+
+from app.artifact import Artifact
+from training.answers import answer
+from training.backbones import build_model
+from training.config import Execution, FitConfig, StudyConfig
+from training.fit import fit
+from training.manifest import Manifest
+from training.report import write_report
+from training.study_folder import Study, find_run, open_study, read_evidence, record_environment
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a study came to.
+
+    Attributes:
+        report: The file to read first.
+        winner: Name of the run that won on validation.
+        artifact: The winner as it is exported; None where TensorFlow, which exports, is not Keras' backend.
+    """
+
+    report: Path
+    winner: str
+    artifact: Artifact | None
+
+
+def study(
+    manifest: Manifest, config: StudyConfig, execution: Execution, out: Path, models: Path, command: str
+) -> Outcome:
+    """Train every run, compare them, report, and export the winner.
+
+    What an earlier call with the same configuration finished is not done again.
+
+    Args:
+        manifest: The data set.
+        config: The runs.
+        execution: Precision and XLA.
+        out: The study folder.
+        models: Where ``models/<name>/<version>`` of the winner is made.
+        command: As it was typed, for the record.
+
+    Raises:
+        TrainingError: The folder is of another study, ImageNet weights cannot be had, or the winner cannot be exported
+            (the report is written by then).
+        ArtifactError: The winner's exported graph does not answer as the trained model does.
+    """
+    opened = open_study(out, manifest, config)
+    train(opened, execution, command)
+    evidence = read_evidence(opened)
+    report = write_report(evidence, out / "report")
+    winner = find_run(opened, evidence.models)
+    logger.info("The winner on validation is %s; the report is %s.", winner.name, report)
+    return Outcome(report, winner.name, _export_once(opened, winner, models) if can_export() else None)
+
+
+def train(study: Study, execution: Execution, command: str) -> None:
+    """Train every run of a study that is not finished, and ask each model for its answers.
+
+    Args:
+        study: Whose runs.
+        execution: Precision and XLA.
+        command: As it was typed, for the record.
+
+    Raises:
+        TrainingError: ImageNet weights cannot be had (said before any training), or a run folder is of another run.
+    """
+    waiting = [run for run in study.config.runs if not (study.run_folder(run) / "answers.npz").exists()]
+    _check_weights(waiting)
+    if waiting:
+        record_environment(study.folder, command)
+    for number, run in enumerate(waiting, start=1):
+        logger.info("run %d of %d: %s", number, len(waiting), run.name)
+        fit(study.manifest, run, study.run_folder(run), execution, cache=study.cache)
+        answer(study.run_folder(run), run, study.manifest, study.parts, study.cache)
+        _forget_models()
+
+
+def can_export() -> bool:
+    """Say whether a model can be exported here: by TensorFlow, as Keras' backend."""
+    return bool(find_spec("tensorflow")) and keras.backend.backend() == "tensorflow"
+
+
+def export_run(study: Study, run: FitConfig, models: Path, name: str | None = None) -> Artifact:
+    """Export one run of a study, as ``training.export.export``."""
+    from training.export import export
+
+    return export(study.run_folder(run), study.manifest, models, name, study.cache)
+
+
+def _export_once(study: Study, run: FitConfig, models: Path) -> Artifact:
+    from training.export import find_exported
+
+    return find_exported(study.run_folder(run), study.manifest, models) or export_run(study, run, models)
+
+
+def _check_weights(runs: list[FitConfig]) -> None:
+    """Load the weights that the runs start from, so that the last backbone's are not found missing after hours."""
+    for run in {(run.backbone, run.weights): run for run in runs if run.weights != "random"}.values():
+        build_model(run)
+        _forget_models()
+
+
+def _forget_models() -> None:
+    keras.utils.clear_session()
+    gc.collect()

@@ -1,0 +1,230 @@
+"""What a study leaves behind: its folder, read into what a report is made from.
+
+A study folder holds ``study.json`` (its runs), ``environment.json`` (where and by which commands they were trained),
+``runs/<recipe>/<backbone>/<seed>`` (a run folder each, see ``training.fit``, with its ``answers.npz``), ``cache/``
+(preprocessed squares, shared) and ``report/``.
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from app.errors import TrainingError
+from app.imaging import to_network_input
+from training.answers import answer
+from training.atomic import replacing
+from training.checkpoint import read_history
+from training.claim import claim
+from training.config import FitConfig, StudyConfig
+from training.dataset import load_squares
+from training.environment import training_environment
+from training.evaluate import THRESHOLD_RULE, fit_temperature, fit_threshold
+from training.fit import load_best, read_execution
+from training.manifest import POSITIVE, Manifest, Record
+from training.network import Network
+from training.properties import measure_trivial_rules
+from training.results import Answers, Evidence, Look, TrainedModel
+from training.splits import Split, limit_images, split
+from training.timing import read_timings
+
+logger = logging.getLogger(__name__)
+
+WINNER_RULE: Final = (
+    "the recipe and backbone with the highest accuracy on validation, the larger probability winning, in the mean over "
+    "the seeds; among equals that with the lowest cross-entropy there"
+)
+"""The original study's measure, on validation where the study took the test part."""
+
+_BATCH: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A study folder that was read, with its data.
+
+    Attributes:
+        folder: Where it is.
+        config: Its runs.
+        manifest: The data, limited as the study is.
+        parts: Their split.
+    """
+
+    folder: Path
+    config: StudyConfig
+    manifest: Manifest
+    parts: Split
+
+    @property
+    def cache(self) -> Path:
+        """Return the folder of preprocessed squares."""
+        return self.folder / "cache"
+
+    def run_folder(self, run: FitConfig) -> Path:
+        """Return the folder of one of the runs."""
+        return self.folder / "runs" / run.name
+
+
+def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = None) -> Study:
+    """Open a study folder.
+
+    Args:
+        folder: New or of the same study, if ``config`` is given; otherwise one that ``study`` made.
+        manifest: All of the data folder.
+        config: What the study is to be.
+
+    Raises:
+        TrainingError: The folder is of another study, or of none.
+    """
+    path = folder / "study.json"
+    if config:
+        claim(path, config)
+    elif not path.exists():
+        raise TrainingError(f"{folder} is not a study folder: study.json is missing. 'study' makes one.")
+    config = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    seed = config.runs[0].split_seed
+    limited = limit_images(manifest, config.limit, seed)
+    return Study(folder, config, limited, split(limited, seed))
+
+
+def read_models(study: Study) -> tuple[TrainedModel, ...]:
+    """Read what the runs of a trained study left behind, calibrated on validation.
+
+    Raises:
+        TrainingError: A run is not finished.
+    """
+    return tuple(_trained_model(study, run) for run in study.config.runs)
+
+
+def read_evidence(study: Study) -> Evidence:
+    """Gather what a report on a trained study is made from.
+
+    Raises:
+        TrainingError: A run is not finished.
+    """
+    models = read_models(study)
+    winner = choose_winner(models)
+    environment, command = _read_environment(study.folder)
+    return Evidence(
+        title="Three backbones on chest X-rays: COVID-19 and non-COVID",
+        command=command,
+        manifest=study.manifest,
+        split=study.parts,
+        models=models,
+        winner=winner,
+        winner_rule=WINNER_RULE,
+        environment=environment,
+        trivial_rules=measure_trivial_rules(study.manifest.root, study.parts.validation, study.parts.test, study.cache),
+        trivial_rules_fitted_on="validation",
+        look=_look(study, winner, models[winner].temperature),
+        limit=study.config.limit,
+    )
+
+
+def choose_winner(models: Sequence[TrainedModel]) -> int:
+    """Return the index of the winner: of the best recipe and backbone on validation, the best seed."""
+    scores = [_score(model.parts["validation"]) for model in models]
+    of_kind: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for model, score in zip(models, scores, strict=True):
+        of_kind.setdefault((model.recipe, model.backbone), []).append(score)
+    means = {kind: tuple(np.mean(kind_scores, axis=0)) for kind, kind_scores in of_kind.items()}
+    best = max(means, key=lambda kind: means[kind])
+    candidates = [i for i, model in enumerate(models) if (model.recipe, model.backbone) == best]
+    return max(candidates, key=lambda i: scores[i])
+
+
+def find_run(
+    study: Study, models: Sequence[TrainedModel], backbone: str | None = None, recipe: str | None = None
+) -> FitConfig:
+    """Return the winner, or the winner among the runs of a backbone, or of a recipe.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    asked = {"backbone": backbone, "recipe": recipe}
+    wanted = {name: value for name, value in asked.items() if value is not None}
+    chosen = [model for model in models if all(getattr(model, name) == value for name, value in wanted.items())]
+    if not chosen:
+        there = ", ".join(run.name for run in study.config.runs)
+        raise TrainingError(f"{study.folder} has no run of {' and '.join(wanted.values())}. It has: {there}.")
+    name = chosen[choose_winner(chosen)].name
+    return next(run for run in study.config.runs if run.name == name)
+
+
+def _score(validation: Answers) -> tuple[float, float]:
+    """Return accuracy at 0.5 and the negative cross-entropy of the calibrated probabilities."""
+    right = (validation.probabilities >= 0.5) == (validation.labels == POSITIVE)
+    of_label = np.where(validation.labels == POSITIVE, validation.probabilities, 1 - validation.probabilities)
+    return float(right.mean()), float(np.log(np.maximum(of_label, 1e-7)).mean())
+
+
+def _trained_model(study: Study, run: FitConfig) -> TrainedModel:
+    folder = study.run_folder(run)
+    if not (folder / "answers.npz").exists():
+        raise TrainingError(f"{folder} is not finished. Run the same 'study' again: it goes on there.")
+    answers = answer(folder, run, study.manifest, study.parts, study.cache)
+    labels = np.array([record.label for record in study.parts.validation])
+    temperature = fit_temperature(answers.validation, labels)
+    parts = {
+        "validation": Answers(study.parts.validation, _probabilities(answers.validation, temperature)),
+        "test": Answers(study.parts.test, _probabilities(answers.test, temperature)),
+    }
+    return TrainedModel(
+        recipe=run.recipe,
+        backbone=run.backbone,
+        seed=run.seed,
+        parts=parts,
+        temperature=temperature,
+        threshold=fit_threshold(labels, parts["validation"].probabilities),
+        threshold_rule=THRESHOLD_RULE,
+        parameter_count=answers.parameter_count,
+        config=run,
+        execution=read_execution(folder),
+        history=tuple(read_history(folder / f"history-{number}.csv") for number in range(len(run.stages))),
+        timings=read_timings(folder / "timing.json"),
+        structure=answers.structure,
+    )
+
+
+def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
+    return np.asarray(softmax(logits / temperature, axis=1)[:, POSITIVE], np.float32)
+
+
+def _look(study: Study, winner: int, temperature: float) -> Look:
+    run = study.config.runs[winner]
+
+    def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        squares = load_squares(study.manifest.root, records)
+        network = Network(load_best(study.run_folder(run), run), temperature)
+        batches = [squares[i : i + _BATCH] for i in range(0, len(squares), _BATCH)]
+        heatmaps = [np.asarray(network.outputs(to_network_input(batch))["heatmap"]) for batch in batches]
+        return squares, np.concatenate(heatmaps)
+
+    return look
+
+
+def record_environment(folder: Path, command: str) -> None:
+    """Note where the training goes on, beside where it has been."""
+    path = folder / "environment.json"
+    entry = {"command": command, "environment": training_environment()}
+    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    if entry not in entries:
+        with replacing(path) as file:
+            file.write(json.dumps([*entries, entry], indent=1).encode())
+
+
+def _read_environment(folder: Path) -> tuple[dict[str, str], str]:
+    """Return the environments as one, a value for each that was different, and the first command."""
+    entries = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    names = dict.fromkeys(name for entry in entries for name in entry["environment"])
+    merged = {
+        name: "; then ".join(dict.fromkeys(entry["environment"].get(name, "absent") for entry in entries))
+        for name in names
+    }
+    return merged, entries[0]["command"]
