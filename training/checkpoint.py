@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from app.errors import TrainingError
 from training.atomic import replacing
 from training.config import Monitor
-from training.devices import is_first_process
+from training.devices import process_number
 
 Weights = list[NDArray[np.float32]]
 
@@ -84,11 +84,12 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
         if math.isnan(measured["val_loss"]) or (self.best is not None and not self._better(value, self.best)):
             return
         self.best = value
-        if is_first_process():
-            self._save()
+        self._save()
 
     def _save(self) -> None:
-        partial = self.path.with_name(f"partial-{self.path.name}")  # Keras asks for the ending .weights.h5.
+        """Save in every process, since Keras makes them wait for each other there, and keep the first one's file."""
+        # Keras asks for the ending .weights.h5.
+        partial = self.path.with_name(f"partial-{process_number()}-{self.path.name}")
         try:
             self.whole.save_weights(partial)
         except (OSError, RuntimeError) as error:  # HDF5 raises either when the disk is full.
@@ -97,7 +98,10 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
                 f"{self.path} could not be written ({' '.join(str(error).split())}). "
                 "Make room and run the same command again: it goes on from the last finished epoch."
             ) from error
-        partial.replace(self.path)
+        if process_number():
+            partial.unlink()
+        else:
+            partial.replace(self.path)
 
     def _better(self, value: float, best: float) -> bool:
         return value > best if self.monitor == "val_accuracy" else value < best

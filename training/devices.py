@@ -94,7 +94,7 @@ def share_of(execution: Execution) -> Share:
     """Return which part of each batch this process feeds."""
     if execution.devices == 1:
         return WHOLE
-    return Share(execution.devices, _processes(), _process())
+    return Share(execution.devices, _processes(), process_number())
 
 
 def distributed(execution: Execution) -> AbstractContextManager[None]:
@@ -121,7 +121,16 @@ def undistributed() -> Iterator[None]:
 
 def is_first_process() -> bool:
     """Return whether this process writes the run folder."""
-    return _process() == 0
+    return process_number() == 0
+
+
+def process_number() -> int:
+    """Return the number of this process, from 0."""
+    if keras.backend.backend() != "jax":
+        return 0
+    import jax
+
+    return int(jax.process_index())
 
 
 def wait_for_all(point: str) -> None:
@@ -148,14 +157,6 @@ def _processes() -> int:
     import jax
 
     return int(jax.process_count())
-
-
-def _process() -> int:
-    if keras.backend.backend() != "jax":
-        return 0
-    import jax
-
-    return int(jax.process_index())
 
 
 def _assert_jax(what: str) -> None:
