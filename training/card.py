@@ -35,7 +35,7 @@ def model_card(metadata: Metadata, config: FitConfig, manifest: Manifest, parts:
     return "\n\n".join(sections) + "\n"
 
 
-_FEWEST_IMAGES: Final = 5
+FEWEST_IMAGES: Final = 5
 """Of a class, for a figure of a source: below, a bootstrap interval only repeats what is there."""
 
 _INTENDED_USE = """## Intended use
@@ -119,10 +119,11 @@ def _results(metadata: Metadata) -> str:
     splits = {name: metadata.metrics[name] for name in ("validation", "test")}
     names = list(splits["test"]["metrics"])
     rows = [
-        [name.replace("_", " "), *(_interval(part["metrics"].get(name)) for part in splits.values())] for name in names
+        [name.replace("_", " "), *(interval_text(part["metrics"].get(name)) for part in splits.values())]
+        for name in names
     ]
     source_rows = [
-        [source, *(str(count) for count in measured["images"].values()), *_source_metrics(measured)]
+        [source, *(str(count) for count in measured["images"].values()), *source_figures(measured)]
         for source, measured in splits["test"]["sources"].items()
     ]
     rules = metadata.metrics["trivial_rules"]
@@ -134,7 +135,7 @@ def _results(metadata: Metadata) -> str:
             "once, at export.",
             table(["metric", *splits], rows),
             "Test part by source (not estimable from a class that it lacks, nor shown from fewer than "
-            f"{_FEWEST_IMAGES} images):",
+            f"{FEWEST_IMAGES} images):",
             table(["source", *LABELS, "sensitivity", "specificity", "ROC AUC"], source_rows),
             "What a rule on one trivial property reaches on the same test part, its threshold chosen on validation:",
             table(["rule", "accuracy", "ROC AUC"], rule_rows),
@@ -142,12 +143,12 @@ def _results(metadata: Metadata) -> str:
     )
 
 
-def _source_metrics(measured: dict[str, Any]) -> list[str]:
+def source_figures(measured: dict[str, Any]) -> list[str]:
     """Format sensitivity, specificity and ROC AUC of one source, each only if its classes have images enough."""
     negatives, positives = (measured["images"][label] for label in LABELS)
     fewest = {"sensitivity": positives, "specificity": negatives, "roc_auc": min(negatives, positives)}
     return [
-        f"too few images ({count})" if 0 < count < _FEWEST_IMAGES else _interval(measured["metrics"].get(name))
+        f"too few images ({count})" if 0 < count < FEWEST_IMAGES else interval_text(measured["metrics"].get(name))
         for name, count in fewest.items()
     ]
 
@@ -167,5 +168,6 @@ def _limits(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _interval(metric: dict[str, Any] | None) -> str:
+def interval_text(metric: dict[str, Any] | None) -> str:
+    """Format a metric with its interval; None is one that cannot be estimated."""
     return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})" if metric else "not estimable"

@@ -1,18 +1,18 @@
 """What a model's probabilities are worth: metrics with intervals by group, calibration, trivial rules."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
+from training.bootstrap import Counts, Rounds, draw_groups, f1, interval, ranking, share
 from training.manifest import LABELS, POSITIVE, Record
 
 BOOTSTRAP_ROUNDS: Final = 1000
-CONFIDENCE: Final = 0.95
 CALIBRATION_BINS: Final = 10
 
 THRESHOLD_RULE: Final = "Youden's J on validation, after temperature scaling on validation"
@@ -60,28 +60,54 @@ def point_metrics(labels: Labels, probabilities: Probabilities, threshold: float
         accuracy, sensitivity, specificity, F1 of each class, ROC AUC, average precision, Brier score and
         expected calibration error, all in 0..1.
     """
-    predicted = (probabilities >= threshold).astype(int)
-    positive, negative = labels == POSITIVE, labels != POSITIVE
-    both = bool(positive.any() and negative.any())
+    once = metrics_by_round(labels, probabilities, threshold, np.ones((1, len(labels)), np.int64))
+    return {name: float(value[0]) for name, value in once.items()}
+
+
+def metrics_by_round(
+    labels: Labels, probabilities: Probabilities, threshold: float, counts: Counts
+) -> dict[str, Rounds]:
+    """Compute the metrics of ``point_metrics`` for images drawn with replacement.
+
+    Args:
+        labels: (N,).
+        probabilities: Of COVID-19, (N,).
+        threshold: From this probability on the answer is COVID-19.
+        counts: How often each image was drawn, (R, N).
+
+    Returns:
+        By metric (R,); NaN where a class is missing.
+    """
+    positive, predicted = labels == POSITIVE, probabilities >= threshold
+    roc_auc, average_precision = ranking(positive, probabilities, counts)
+    images = counts.sum(axis=1)
     return {
-        "accuracy": float((predicted == labels).mean()),
-        "sensitivity": float(predicted[positive].mean()) if positive.any() else np.nan,
-        "specificity": float(1 - predicted[negative].mean()) if negative.any() else np.nan,
-        **{f"f1_{name}": _f1(labels == label, predicted == label) for label, name in enumerate(LABELS)},
-        "roc_auc": float(roc_auc_score(labels, probabilities)) if both else np.nan,
-        "average_precision": float(average_precision_score(labels, probabilities)) if both else np.nan,
-        "brier": float(np.mean((probabilities - labels) ** 2)),
-        "expected_calibration_error": calibration_error(labels, probabilities),
+        "accuracy": counts @ (positive == predicted) / images,
+        "sensitivity": share(predicted, positive, counts),
+        "specificity": share(~predicted, ~positive, counts),
+        f"f1_{LABELS[1 - POSITIVE]}": f1(~positive, ~predicted, counts),
+        f"f1_{LABELS[POSITIVE]}": f1(positive, predicted, counts),
+        "roc_auc": roc_auc,
+        "average_precision": average_precision,
+        "brier": counts @ (probabilities - labels) ** 2 / images,
+        "expected_calibration_error": _calibration_errors(labels, probabilities, counts),
     }
 
 
 def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
     """Compute the expected calibration error of P(COVID-19) over ten bins of equal width (arXiv:1706.04599, eq. 3)."""
-    bins = np.minimum((probabilities * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    weight = np.bincount(bins, minlength=CALIBRATION_BINS)
-    filled = weight > 0
-    gap = np.bincount(bins, probabilities, CALIBRATION_BINS) - np.bincount(bins, labels, CALIBRATION_BINS)
-    return float(np.abs(gap[filled]).sum() / len(labels))
+    return float(_calibration_errors(labels, probabilities, np.ones((1, len(labels)), np.int64))[0])
+
+
+def calibration_bins(probabilities: Probabilities) -> NDArray[np.int64]:
+    """Return the bin of each probability, 0..9."""
+    return np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+
+
+def _calibration_errors(labels: Labels, probabilities: Probabilities, counts: Counts) -> Rounds:
+    in_bin = calibration_bins(probabilities)[:, np.newaxis] == np.arange(CALIBRATION_BINS)  # (N, bins)
+    gaps = counts @ (in_bin * (probabilities - labels)[:, np.newaxis])  # (R, bins)
+    return np.asarray(np.abs(gaps).sum(axis=1) / counts.sum(axis=1))
 
 
 def with_intervals(
@@ -93,20 +119,35 @@ def with_intervals(
         By metric: ``value``, ``low`` and ``high`` (the 95 % percentile interval); metrics that cannot be
         estimated are left out.
     """
-    point = point_metrics(labels, probabilities, threshold)
-    estimable = [name for name, value in point.items() if not np.isnan(value)]
-    rng = np.random.default_rng(seed)
-    members = _members(groups)
-    rounds = []
-    for _ in range(BOOTSTRAP_ROUNDS):
-        chosen = np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])
-        measured = point_metrics(labels[chosen], probabilities[chosen], threshold)
-        rounds.append([measured[name] for name in estimable])
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.nanquantile(np.array(rounds), [tail, 1 - tail], axis=0)
-    return {
-        name: {"value": point[name], "low": float(low[i]), "high": float(high[i])} for i, name in enumerate(estimable)
-    }
+    return estimate(
+        lambda counts: metrics_by_round(labels, probabilities, threshold, counts), len(labels), groups, seed
+    )
+
+
+def estimate(
+    measure: Callable[[Counts], Mapping[str, Rounds]], images: int, groups: Sequence[str], seed: int = 0
+) -> dict[str, dict[str, float]]:
+    """Compute some metrics of N images with bootstrap intervals that resample whole groups.
+
+    Equal groups and an equal seed give equal draws: differences measured in one call are paired.
+
+    Args:
+        measure: From how often each image was drawn, (R, N), to metrics by name, (R,) each.
+        images: N.
+        groups: Of each image.
+        seed: Of the draws.
+
+    Returns:
+        As ``with_intervals``.
+    """
+    point = {name: float(value[0]) for name, value in measure(np.ones((1, images), np.int64)).items()}
+    rounds = [measure(counts) for counts in draw_groups(groups, BOOTSTRAP_ROUNDS, seed)]
+    estimated = {}
+    for name, value in point.items():
+        if not np.isnan(value):
+            low, high = interval(np.concatenate([of[name] for of in rounds]))
+            estimated[name] = {"value": value, "low": low, "high": high}
+    return estimated
 
 
 def describe(records: Sequence[Record], probabilities: Probabilities, threshold: float) -> dict[str, Any]:
@@ -162,15 +203,6 @@ def _best_limit(values: NDArray[np.float64], labels: Labels) -> float:
     limits = np.append(np.unique(values), np.inf)  # The last never answers COVID-19.
     accuracy = [((values >= limit) == (labels == POSITIVE)).mean() for limit in limits]
     return float(limits[int(np.argmax(accuracy))])
-
-
-def _f1(actual: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float:
-    return float(2 * (actual & predicted).sum() / (actual.sum() + predicted.sum())) if actual.any() else np.nan
-
-
-def _members(groups: Sequence[str]) -> list[NDArray[np.intp]]:
-    names, index = np.unique(np.array(groups), return_inverse=True)
-    return [np.flatnonzero(index == i) for i in range(len(names))]
 
 
 def _count(labels: Labels) -> dict[str, int]:

@@ -16,6 +16,9 @@ COLOURS: Final = ("#0072B2", "#D55E00")
 _DPI: Final = 100
 _COLUMNS: Final = 5
 _GAP, _CAPTION, _TITLE = 12, 26, 48  # pixels
+_CAPTION_SIZE, _SMALL_CAPTION_SIZE = 10, 8  # points
+_SHORT_CAPTION: Final = 24
+"""Letters that fit above an image of 224 pixels at the larger size; 40 fit at the smaller."""
 
 
 def draw_images(squares: NDArray[np.uint8], labels: Sequence[int], title: str, path: Path) -> None:
@@ -27,20 +30,36 @@ def draw_images(squares: NDArray[np.uint8], labels: Sequence[int], title: str, p
         title: Of the figure.
         path: Of the PNG file.
     """
+    draw_captioned(squares, [LABELS[label] for label in labels], [COLOURS[label] for label in labels], title, path)
+
+
+def draw_captioned(
+    squares: NDArray[np.uint8], captions: Sequence[str], colours: Sequence[str], title: str, path: Path
+) -> None:
+    """Draw preprocessed images as a grid, pixel for pixel.
+
+    Args:
+        squares: Grey levels 0..255, uint8, shape (N, S, S).
+        captions: Above each image, one line each.
+        colours: Of the captions.
+        title: Of the figure.
+        path: Of the PNG file.
+    """
     side, columns = squares.shape[1], min(_COLUMNS, max(len(squares), 2))  # The title needs two.
     rows = -(-len(squares) // columns)
     width = columns * (side + _GAP) + _GAP
     height = rows * (side + _CAPTION) + _TITLE + _GAP
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI)
     figure.text(_GAP / width, 1 - 0.5 * _TITLE / height, title, va="center", fontsize=11, wrap=True)
-    for number, (square, label) in enumerate(zip(squares, labels, strict=True)):
+    for number, (square, caption, colour) in enumerate(zip(squares, captions, colours, strict=True)):
         row, column = divmod(number, columns)
         left = _GAP + column * (side + _GAP)
         bottom = height - _TITLE - (row + 1) * (side + _CAPTION) + _GAP // 2
         figure.figimage(np.dstack([square] * 3), left, bottom)  # As colour: a colour map would round the levels.
         middle, above = (left + side / 2) / width, (bottom + side + 4) / height
-        figure.text(middle, above, LABELS[label], ha="center", va="bottom", fontsize=10, color=COLOURS[label])
-    _save(figure, path)
+        size = _CAPTION_SIZE if len(caption) <= _SHORT_CAPTION else _SMALL_CAPTION_SIZE
+        figure.text(middle, above, caption, ha="center", va="bottom", fontsize=size, color=colour)
+    save(figure, path)
 
 
 def draw_class_counts(counts: Sequence[int], path: Path) -> None:
@@ -59,9 +78,10 @@ def draw_class_counts(counts: Sequence[int], path: Path) -> None:
     axes.set_ylabel("images")
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG; makes the folder if missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")

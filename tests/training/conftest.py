@@ -1,3 +1,3 @@
-from tests.training.fixtures import eager, finished, tiny_backbone, tiny_data
+from tests.training.fixtures import eager, finished, studied, tiny_backbone, tiny_backbones, tiny_data
 
-__all__ = ["eager", "finished", "tiny_backbone", "tiny_data"]
+__all__ = ["eager", "finished", "studied", "tiny_backbone", "tiny_backbones", "tiny_data"]

@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import keras
 import pytest
@@ -11,10 +12,19 @@ import training.fit
 from app.artifact import Artifact
 from tests.training.tiny import CONFIG, STAGE, TINY, export_tiny, make_data
 from training.backbones import BACKBONES
-from training.config import Execution, FitConfig, Stage
+from training.config import Execution, FitConfig, Stage, StudyConfig
 from training.manifest import Manifest
+from training.study import train
+from training.study_folder import Study, open_study
 
 _COMPILE = training.fit._compile
+
+STUDY: Final = StudyConfig(
+    runs=tuple(
+        CONFIG.model_copy(update={"recipe": "tiny", "backbone": backbone, "average_decay": 0.9})
+        for backbone in ("VGG16", "ResNet50", "NASNetLarge")
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -34,14 +44,17 @@ def tiny_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def tiny_backbones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every backbone be the tiny network."""
+    for name in BACKBONES:
+        monkeypatch.setitem(BACKBONES, name, TINY)
+
+
+@pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run training steps without tracing them first, which takes longer than a few steps of a tiny network."""
 
-    def compile_eagerly(model: keras.Model, stage: Stage, config: FitConfig, execution: Execution) -> None:
-        _COMPILE(model, stage, config, execution)
-        model.run_eagerly = True
-
-    monkeypatch.setattr(training.fit, "_compile", compile_eagerly)
+    monkeypatch.setattr(training.fit, "_compile", _compile_eagerly)
 
 
 @pytest.fixture(scope="session")
@@ -56,10 +69,32 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     return _finish(tmp_path_factory.getbasetemp())
 
 
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study of three backbones, all of them the tiny network; must not be changed."""
+    return _study(tmp_path_factory.getbasetemp())
+
+
+def _compile_eagerly(model: keras.Model, stage: Stage, config: FitConfig, execution: Execution) -> None:
+    _COMPILE(model, stage, config, execution)
+    model.run_eagerly = True
+
+
 # Cached, so that every package that imports these fixtures gets the same run.
 @functools.cache
 def _data(folder: Path) -> Manifest:
     return make_data(folder / "tiny-data")
+
+
+@functools.cache
+def _study(folder: Path) -> Study:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in BACKBONES:
+            patch.setitem(BACKBONES, name, TINY)
+        patch.setattr(training.fit, "_compile", _compile_eagerly)
+        opened = open_study(folder / "tiny-study", _data(folder), STUDY)
+        train(opened, Execution(), "python -m training study")
+        return opened
 
 
 @functools.cache

@@ -141,3 +141,17 @@ def test_the_digest_changes_with(change: object, root: Path) -> None:
 def test_the_digest_does_not_depend_on_the_place(root: Path) -> None:
     before = read_manifest(root).digest
     assert read_manifest(root.rename(root.parent / "moved")).digest == before
+
+
+@pytest.mark.parametrize("names", [("1/c.png",), ("COVID-19/c.png",)], ids=["by number", "by name"])
+def test_a_folder_of_one_class_is_read_where_one_is_enough(names: tuple[str, ...], tmp_path: Path) -> None:
+    manifest = read_manifest(write_images(tmp_path, names), both_classes=False)
+    assert [(r.path, r.label) for r in manifest.records] == [(names[0], 1)]
+    with pytest.raises(TrainingError, match="must hold the class folders"):
+        read_manifest(tmp_path)
+
+
+def test_no_image_at_all_is_refused_also_where_one_class_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    with pytest.raises(TrainingError, match="holds no images"):
+        read_manifest(tmp_path, both_classes=False)

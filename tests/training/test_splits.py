@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import TrainingError
 from training.manifest import Manifest, Record
-from training.splits import Split, assert_disjoint, split
+from training.splits import Split, assert_disjoint, limit_images, split
 
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
 
@@ -111,3 +111,20 @@ def test_a_group_in_two_parts_is_found() -> None:
     one, other = (Record(f"0/{name}.png", 0, "patient", "", "", "") for name in "ab")
     with pytest.raises(TrainingError, match="'patient' is in both train and test"):
         assert_disjoint(Split((one,), (), (other,)))
+
+
+@pytest.mark.parametrize("count", [100, 500])
+def test_a_limit_keeps_whole_groups_and_the_classes_shares(count: int) -> None:
+    manifest = many_groups()
+    limited = limit_images(manifest, count, seed=1)
+    assert count <= len(limited.records) <= count + 10  # Groups have at most five images.
+    kept = {r.group for r in limited.records}
+    assert [r for r in manifest.records if r.group in kept] == list(limited.records)
+    assert np.mean(limited.labels) == pytest.approx(np.mean(manifest.labels), abs=0.03)
+    assert limited == limit_images(manifest, count, seed=1) != limit_images(manifest, count, seed=2)
+
+
+@pytest.mark.parametrize("count", [None, 10_000])
+def test_no_limit_or_a_generous_one_keeps_all(count: int | None) -> None:
+    manifest = many_groups()
+    assert limit_images(manifest, count, seed=1) is manifest

@@ -1,6 +1,6 @@
 """A backbone, a recipe and a data folder that train in seconds.
 
-Run as ``python -m tests.training.tiny``, it is ``python -m training`` with the tiny network as NASNetMobile.
+Run as ``python -m tests.training.tiny``, it is ``python -m training`` with the tiny network as every backbone.
 """
 
 import csv
@@ -16,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+import training.atomic
 import training.evaluate
 import training.fit
 from training.backbones import BACKBONES, Backbone
@@ -30,6 +31,9 @@ TEMPERATURE: Final = 1.5
 
 KILL_AT: Final = "TINY_KILL_AT"
 """Environment variable "stage epoch batch" (from 0): where the command line kills itself."""
+
+KILL_AT_WRITE: Final = "TINY_KILL_AT_WRITE"
+"""Environment variable: the number (from 1) of the file during whose writing the command line kills itself."""
 
 STAGE: Final = Stage(
     epochs=2,
@@ -96,6 +100,20 @@ def cut_off_at(stage: int, epoch: int, batch: int, cut_off: Callable[[], Any]) -
     return CutOff
 
 
+def cut_off_at_write(number: int, cut_off: Callable[[], Any]) -> Callable[[int], None]:
+    """Make what stands for ``os.fsync`` and calls ``cut_off`` while a file is half on disk."""
+    written = 0
+
+    def fsync(file: int) -> None:
+        nonlocal written
+        written += 1
+        if written == number:
+            os.ftruncate(file, os.fstat(file).st_size // 2)
+            cut_off()
+
+    return fsync
+
+
 def image_of(label: int, seed: int) -> NDArray[np.uint8]:
     """Draw dark horizontal or bright vertical waves in noise, uint8 (40, 48) or (48, 40)."""
     rng = np.random.default_rng([label, seed])
@@ -132,14 +150,20 @@ def export_tiny(run: Path, manifest: Manifest, models: Path, name: str | None = 
         return training.export.export(run, manifest, models, name)
 
 
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> None:
     from training.__main__ import app
 
-    BACKBONES["NASNetMobile"] = TINY
+    BACKBONES.update(dict.fromkeys(BACKBONES, TINY))
     training.evaluate.BOOTSTRAP_ROUNDS = 20
     if KILL_AT in os.environ:
         stage, epoch, batch = map(int, os.environ[KILL_AT].split())
-        training.fit.EpochProgress = cut_off_at(stage, epoch, batch, lambda: os.kill(os.getpid(), signal.SIGKILL))
+        training.fit.EpochProgress = cut_off_at(stage, epoch, batch, kill)
+    if KILL_AT_WRITE in os.environ:
+        training.atomic.os.fsync = cut_off_at_write(int(os.environ[KILL_AT_WRITE]), kill)
     app()
 
 

@@ -1,0 +1,155 @@
+"""The comparison: trained, cut off anywhere and resumed, compared, reported, exported."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import training.atomic
+import training.backbones
+import training.evaluate
+import training.fit
+import training.study
+from app.artifact import open_artifact
+from app.errors import TrainingError
+from tests.training.fixtures import STUDY
+from tests.training.test_resume import CutOff, assert_equal_runs, stop_here
+from tests.training.tiny import CONFIG, cut_off_at, cut_off_at_write
+from training.config import Execution, StudyConfig
+from training.manifest import Manifest
+from training.study import Outcome, study, train
+from training.study_folder import Study, open_study
+
+pytestmark = pytest.mark.usefixtures("tiny_backbones", "eager")
+
+FILES_OF_A_RUN = 3 + 2 * (1 + 2 * 3) + 1
+"""Claims; in each of two stages the history at its start, and state, history and timing of two epochs; answers."""
+
+
+def assert_equal_studies(ours: Study, theirs: Study) -> None:
+    for run in theirs.config.runs:
+        assert_equal_runs(ours.run_folder(run), theirs.run_folder(run))
+        with (
+            np.load(ours.run_folder(run) / "answers.npz") as answered,
+            np.load(theirs.run_folder(run) / "answers.npz") as expected,
+        ):
+            for name in ("validation", "test"):
+                np.testing.assert_array_equal(answered[name], expected[name])
+
+
+def train_until(opened: Study, place: Any, name: str, cut_off: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(place, name, cut_off)
+        with pytest.raises(CutOff):
+            train(opened, Execution(), "python -m training study")
+
+
+def test_a_study_that_was_cut_off_anywhere_ends_as_an_uninterrupted_one(
+    studied: Study, tiny_data: Manifest, tmp_path: Path
+) -> None:
+    """In mid-epoch, while a checkpoint or the answers are written, between stages, between backbones."""
+    opened = open_study(tmp_path, tiny_data, STUDY)
+    train_until(opened, training.fit, "EpochProgress", cut_off_at(0, 1, 1, stop_here))
+    for write in (2, 5, FILES_OF_A_RUN, 12):  # Counted from where the study goes on.
+        train_until(opened, training.atomic.os, "fsync", cut_off_at_write(write, stop_here))
+    train_until(opened, training.fit, "unfreeze", lambda *_: stop_here())
+    train(opened, Execution(), "python -m training study")
+    assert_equal_studies(opened, studied)
+
+
+def test_a_finished_run_is_not_trained_again(studied: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.study, "fit", lambda *_, **__: pytest.fail("trained again"))
+    before = (studied.folder / "environment.json").read_bytes()
+    train(studied, Execution(), "python -m training study --again")
+    assert (studied.folder / "environment.json").read_bytes() == before
+
+
+def test_another_study_in_the_folder_is_refused(studied: Study, tiny_data: Manifest) -> None:
+    fewer = StudyConfig(runs=STUDY.runs, limit=30)
+    with pytest.raises(TrainingError, match="limit is None there and 30 here"):
+        open_study(studied.folder, tiny_data, fewer)
+
+
+def test_other_data_are_refused_before_training(studied: Study, tiny_data: Manifest, tmp_path: Path) -> None:
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    (folder / "runs/tiny/VGG16/7/answers.npz").unlink()
+    fewer = Manifest(tiny_data.root, tiny_data.records[:-2], grouped=True)
+    with pytest.raises(TrainingError, match=r"data\.json manifest is"):
+        train(open_study(folder, fewer, STUDY), Execution(), "again")
+
+
+def test_missing_imagenet_weights_are_said_before_any_training(
+    tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last backbone's too: nobody waits for two backbones to learn of the third."""
+    monkeypatch.setattr(keras.utils, "get_file", no_network)
+    first, *_, last = STUDY.runs
+    config = StudyConfig(runs=(first, last.model_copy(update={"weights": "imagenet"})))
+    with pytest.raises(TrainingError, match=r"ImageNet weights could not be downloaded .* here as .*tiny_no_top"):
+        train(open_study(tmp_path, tiny_data, config), Execution(), "study")
+    assert not (tmp_path / "runs").exists()
+
+
+def no_network(*_: object, **__: object) -> None:
+    raise Exception("URL fetch failure on http://127.0.0.1:9/tiny-no-top.h5: None -- Connection refused")
+
+
+def test_a_limited_study_trains_on_so_many_images(tiny_data: Manifest, tmp_path: Path) -> None:
+    config = StudyConfig(runs=(STUDY.runs[0],), limit=40)
+    opened = open_study(tmp_path, tiny_data, config)
+    assert len(opened.manifest.records) == 40
+    assert sum(len(part) for part in opened.parts.parts().values()) == 40
+    assert open_study(tmp_path, tiny_data) == opened
+
+
+@pytest.fixture
+def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
+
+
+@pytest.fixture
+def outcome(studied: Study, tiny_data: Manifest, tmp_path: Path, few_rounds: None) -> Outcome:
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    return study(tiny_data, STUDY, Execution(), folder, tmp_path / "models", "python -m training study")
+
+
+def test_it_ends_with_a_report_and_the_winner_as_an_artifact(outcome: Outcome, tmp_path: Path) -> None:
+    assert outcome.report.is_file()
+    assert outcome.artifact
+    backbone = outcome.artifact.metadata.backbone
+    assert outcome.winner == f"tiny/{backbone}/7"
+    assert outcome.artifact.path == tmp_path / "models" / backbone.lower() / "1"
+    assert open_artifact(outcome.artifact.path).metadata.metrics["test"]["metrics"]
+
+
+def test_the_same_command_again_exports_nothing_again(outcome: Outcome, tiny_data: Manifest, tmp_path: Path) -> None:
+    again = study(tiny_data, STUDY, Execution(), tmp_path / "study", tmp_path / "models", "python -m training study")
+    assert again.artifact
+    assert outcome.artifact
+    assert again.artifact.path == outcome.artifact.path
+    assert [path.name for path in outcome.artifact.path.parent.iterdir()] == ["1"]
+
+
+def test_without_tensorflow_as_backend_it_ends_with_the_report(
+    studied: Study, tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_rounds: None
+) -> None:
+    monkeypatch.setattr(training.study, "can_export", lambda: False)
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    outcome = study(tiny_data, STUDY, Execution(), folder, tmp_path / "models", "python -m training study")
+    assert outcome.artifact is None
+    assert outcome.report.is_file()
+    assert not (tmp_path / "models").exists()
+
+
+def test_the_environment_of_each_start_is_kept(tiny_data: Manifest, tmp_path: Path) -> None:
+    one = STUDY.runs[0].model_copy(update={"stages": CONFIG.stages[:1]})
+    opened = open_study(tmp_path, tiny_data, StudyConfig(runs=(one,)))
+    train_until(opened, training.fit, "EpochProgress", cut_off_at(0, 0, 0, stop_here))
+    train(opened, Execution(), "resumed")
+    entries = json.loads((tmp_path / "environment.json").read_text())
+    assert [entry["command"] for entry in entries] == ["python -m training study", "resumed"]
+    assert {"device", "processor", "backend", "keras", "python", "commit"} <= entries[0]["environment"].keys()

@@ -1,0 +1,97 @@
+"""The report of a study, or of one model's evaluation: Markdown, one self-contained HTML file, figures, numbers."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from app.errors import TrainingError
+from training import report_figures, report_gallery
+from training.comparison import PREVALENCE, main_part, measure
+from training.report_figures import FIGURES, draw_charts
+from training.report_gallery import draw_gallery
+from training.report_page import to_page
+from training.report_text import Content, report_text
+from training.results import Evidence
+
+_FOLDER: Final = "FOLDER"
+"""Stands in a public report for every folder or file that the command names."""
+
+
+def write_report(evidence: Evidence, out: Path, *, public: bool = False, prevalence: float = PREVALENCE) -> Path:
+    """Write ``report.md``, ``index.html``, ``metrics.json`` and ``figures/*.png``.
+
+    Figures of an earlier report in the same folder are removed first.
+
+    Args:
+        evidence: The models and the data.
+        out: Folder of the report; made if missing.
+        public: Leave out every radiograph, heatmap, file name, folder and identifier.
+        prevalence: Of COVID-19, for the predictive values; above 0 and below 1.
+
+    Returns:
+        ``index.html``.
+
+    Raises:
+        TrainingError: The prevalence is none.
+    """
+    if not 0 < prevalence < 1:
+        raise TrainingError(f"The prevalence is {prevalence:g}. Give a share above 0 and below 1.")
+    shown = _for_everybody(evidence) if public else evidence
+    _remove_figures(out / FIGURES)
+    comparison = measure(shown, prevalence)
+    winner = shown.models[shown.winner]
+    content = Content(
+        comparison=comparison,
+        charts=draw_charts(shown.models, comparison, out / FIGURES),
+        structure=winner.structure,
+        gallery=draw_gallery(winner, main_part(shown), shown.look, out / FIGURES) if shown.look else None,
+        skipped_files=() if public else tuple(fault.record.path for fault in shown.manifest.skipped),
+        public=public,
+    )
+    markdown = report_text(content)
+    (out / "report.md").write_text(markdown, encoding="utf-8")
+    (out / "metrics.json").write_text(comparison.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    page = out / "index.html"
+    page.write_text(to_page(markdown, comparison.title, out), encoding="utf-8")
+    return page
+
+
+def _remove_figures(folder: Path) -> None:
+    """Remove what an earlier report drew, above all the images that a public report must not leave there."""
+    for pattern in (*report_figures.FILES, *report_gallery.FILES):
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def _for_everybody(evidence: Evidence) -> Evidence:
+    """Return evidence without the images and without the names of folders."""
+    root = str(evidence.manifest.root)
+    return replace(
+        evidence,
+        look=None,
+        command=_without_folders(evidence.command, root),
+        environment={name: value.replace(root, _FOLDER) for name, value in evidence.environment.items()},
+    )
+
+
+def _without_folders(command: str, root: str) -> str:
+    try:
+        words = shlex.split(command)
+    except ValueError:  # An open quotation mark: where a name ends is not known.
+        return "Not shown: it names folders."
+    return shlex.join(_hide(word, previous, root) for previous, word in zip(["", *words], words, strict=False))
+
+
+def _hide(word: str, previous: str, root: str) -> str:
+    option, equals, value = word.partition("=")
+    if word.startswith("-") and not equals:
+        return word
+    named = value if word.startswith("-") else word
+    if "--data" not in (previous, option) and root not in named and not _is_path(named):
+        return word
+    return f"{option}={_FOLDER}" if word.startswith("-") else _FOLDER
+
+
+def _is_path(word: str) -> bool:
+    return "/" in word or "\\" in word
