@@ -1,4 +1,4 @@
-"""Keep a run's best epoch, resume it from its last finished one, and average its weights."""
+"""Keep a run's best epoch, and resume it from its last finished one."""
 
 import csv
 import io
@@ -14,55 +14,9 @@ from numpy.typing import NDArray
 
 from app.errors import TrainingError
 from training.atomic import replacing
+from training.average import WeightAverage, Weights
 from training.config import Monitor
 from training.devices import process_number
-
-Weights = list[NDArray[np.float32]]
-
-
-class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keep an exponential moving average of all weights and validate with it.
-
-    Batch normalisation's moving statistics are averaged like the rest, which Keras' own average leaves
-    out. From the validation of an epoch until the next one begins the model holds the average, so that
-    callbacks that save the model at the end of an epoch save the average; ``raw`` then has the weights
-    that training goes on with.
-
-    Source: the average of weights along the path of SGD, arXiv:1803.05407; decay by step with a ramp as
-    in TensorFlow's ``ExponentialMovingAverage(num_updates)``.
-    """
-
-    def __init__(self, decay: float) -> None:
-        """Set the decay a step, 0..1."""
-        super().__init__()
-        self.decay = decay
-        self.steps = 0
-        self.average: Weights = []
-        self.raw: Weights | None = None
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Start from the model's weights unless an average was restored."""
-        if not self.average:
-            self.average = [np.array(w) for w in self.model.get_weights()]
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Move the average towards the weights."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for mean, weight in zip(self.average, self.model.get_weights(), strict=True):
-            mean += (1 - decay) * (weight - mean)
-
-    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Put the average into the model."""
-        if self.raw is None:
-            self.raw = self.model.get_weights()
-            self.model.set_weights(self.average)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Go on training with the weights that were set aside."""
-        if self.raw is not None:
-            self.model.set_weights(self.raw)
-            self.raw = None
 
 
 class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
@@ -160,7 +114,7 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
             for variable, value in zip(_dropout_streams(model), _unpack(arrays, "dropout"), strict=True):
                 variable.assign(value)
             if self.average:
-                self.average.average, self.average.steps = _unpack(arrays, "average"), meta["average_steps"]
+                self.average.restore(_unpack(arrays, "average"), meta["average_steps"])
         self.history, self._restored = meta["history"], meta
         version, internal_state, next_gauss = meta["random"]
         random.setstate((version, tuple(internal_state), next_gauss))

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Diverged, TrainingError
+from training.average import WeightAverage
 from training.backbones import build_model, unfreeze
-from training.checkpoint import BestWeights, HistoryFile, TrainingState, WeightAverage
+from training.checkpoint import BestWeights, HistoryFile, TrainingState
 from training.claim import DataIdentity, claim
 from training.config import DEFAULT_EXECUTION, Execution, FitConfig, Stage
 from training.dataset import FeatureDataset, XrayDataset, load_squares, one_hot

@@ -80,6 +80,16 @@ def tiny_network(
 TINY: Final = Backbone(tiny_network, "tf", "tiny_no_top.h5")
 
 
+def one_weight(value: float) -> keras.Model:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[value]], np.float32)])
+    return model
+
+
+def weight_of(model: keras.Model) -> float:
+    return float(model.get_weights()[0][0, 0])
+
+
 def cut_off_at(stage: int, epoch: int, batch: int, cut_off: Callable[[], Any]) -> type[EpochProgress]:
     """Make what stands for the progress of training and calls ``cut_off`` in the middle of an epoch."""
 
