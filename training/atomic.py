@@ -2,11 +2,13 @@
 
 import io
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from app.errors import TrainingError
 from training.devices import is_first_process
 
 
@@ -15,13 +17,42 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Open a file that takes its name, or another's place, only once it is whole and on disk.
 
     Of several processes that train together the first alone writes; what the others write is dropped.
+
+    Raises:
+        TrainingError: It could not be written: the disk is full, say.
     """
     if not is_first_process():
         yield io.BytesIO()
         return
     partial = path.with_name(f"{path.name}.partial")
-    with partial.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def assert_room(path: Path, size_bytes: int) -> None:
+    """Check that a file of a size can be written, for libraries that end badly where it cannot.
+
+    Raises:
+        TrainingError: It cannot: the disk is full, say.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size_bytes)
+            else:
+                file.truncate(size_bytes)
+    except OSError as error:
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path, error: OSError) -> TrainingError:
+    return TrainingError(
+        f"{path} could not be written: {error.strerror or error}. Make room, or give the folder to this user, and run "
+        "the same command again: it goes on from what is finished."
+    )

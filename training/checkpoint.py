@@ -12,8 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import TrainingError
-from training.atomic import replacing
+from training.atomic import assert_room, replacing
 from training.average import WeightAverage, Weights
 from training.config import Monitor
 from training.devices import process_number
@@ -38,20 +37,11 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
         if math.isnan(measured["val_loss"]) or (self.best is not None and not self._better(value, self.best)):
             return
         self.best = value
-        self._save()
-
-    def _save(self) -> None:
-        """Save in every process, since Keras makes them wait for each other there, and keep the first one's file."""
-        # Keras asks for the ending .weights.h5.
+        # Beforehand, since HDF5 brings the whole process down where it cannot write.
+        assert_room(self.path, int(1.1 * 4 * self.whole.count_params()) + 2**20)
+        # Keras asks for the ending .weights.h5. Every process must save, since they wait for each other in it.
         partial = self.path.with_name(f"partial-{process_number()}-{self.path.name}")
-        try:
-            self.whole.save_weights(partial)
-        except (OSError, RuntimeError) as error:  # HDF5 raises either when the disk is full.
-            partial.unlink(missing_ok=True)
-            raise TrainingError(
-                f"{self.path} could not be written ({' '.join(str(error).split())}). "
-                "Make room and run the same command again: it goes on from the last finished epoch."
-            ) from error
+        self.whole.save_weights(partial)
         if process_number():
             partial.unlink()
         else:

@@ -65,7 +65,7 @@ def measure(evidence: Evidence, prevalence: float = PREVALENCE) -> Comparison:
         winner_rule=evidence.winner_rule,
         differences=_differences(evidence, part),
         seeds=_seeds(models, part),
-        trivial_rules={name: dict(rule) for name, rule in evidence.trivial_rules.items()},
+        trivial_rules={name: _numbers(rule) for name, rule in evidence.trivial_rules.items()},
         trivial_rules_fitted_on=evidence.trivial_rules_fitted_on,
     )
 
@@ -119,11 +119,16 @@ def _stage(model: TrainedModel, number: int) -> StageMeasures:
         epochs=len(epochs),
         kept_epoch=None if kept is None else kept + 1,
         kept_by=monitor,
-        val_accuracy=None if kept is None else epochs[kept]["val_accuracy"],
-        val_loss=None if kept is None else epochs[kept]["val_loss"],
+        val_accuracy=None if kept is None else _numbers(epochs[kept]).get("val_accuracy"),
+        val_loss=None if kept is None else _numbers(epochs[kept]).get("val_loss"),
         seconds=sum(timing.seconds for timing in timings) if timings else None,
         images_per_second=_speed(timings),
     )
+
+
+def _numbers(values: Mapping[str, float]) -> dict[str, float]:
+    """Leave out what is not a number, which JSON does not know."""
+    return {name: value for name, value in values.items() if not np.isnan(value)}
 
 
 def kept_epoch(epochs: Sequence[Mapping[str, float]], monitor: Monitor) -> int | None:

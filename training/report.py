@@ -14,6 +14,9 @@ from training.report_page import to_page
 from training.report_text import Content, report_text
 from training.results import Evidence
 
+_MARKDOWN, _METRICS, _PAGE = "report.md", "metrics.json", "index.html"
+_DRAWN: Final = (*report_figures.FILES, *report_gallery.FILES)
+
 _FOLDER: Final = "FOLDER"
 """Stands in a public report for every folder or file that the command names."""
 
@@ -21,7 +24,7 @@ _FOLDER: Final = "FOLDER"
 def write_report(evidence: Evidence, out: Path, *, public: bool = False, prevalence: float = PREVALENCE) -> Path:
     """Write ``report.md``, ``index.html``, ``metrics.json`` and ``figures/*.png``.
 
-    Figures of an earlier report in the same folder are removed first.
+    An earlier report in the same folder is removed first.
 
     Args:
         evidence: The models and the data.
@@ -38,7 +41,7 @@ def write_report(evidence: Evidence, out: Path, *, public: bool = False, prevale
     if not 0 < prevalence < 1:
         raise TrainingError(f"The prevalence is {prevalence:g}. Give a share above 0 and below 1.")
     shown = _for_everybody(evidence) if public else evidence
-    _remove_figures(out / FIGURES)
+    _remove_earlier(out)
     comparison = measure(shown, prevalence)
     winner = shown.models[shown.winner]
     content = Content(
@@ -50,45 +53,46 @@ def write_report(evidence: Evidence, out: Path, *, public: bool = False, prevale
         public=public,
     )
     markdown = report_text(content)
-    (out / "report.md").write_text(markdown, encoding="utf-8")
-    (out / "metrics.json").write_text(comparison.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    page = out / "index.html"
+    (out / _MARKDOWN).write_text(markdown, encoding="utf-8")
+    (out / _METRICS).write_text(comparison.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    page = out / _PAGE
     page.write_text(to_page(markdown, comparison.title, out), encoding="utf-8")
     return page
 
 
-def _remove_figures(folder: Path) -> None:
-    """Remove what an earlier report drew, above all the images that a public report must not leave there."""
-    for pattern in (*report_figures.FILES, *report_gallery.FILES):
-        for path in folder.glob(pattern):
-            path.unlink()
+def _remove_earlier(out: Path) -> None:
+    """Remove an earlier report, above all the images that a public one must not leave there."""
+    figures = (out / FIGURES).glob("*.png")
+    drawn = [path for path in figures if any(path.match(name) for name in _DRAWN)]
+    for path in [*drawn, *(out / name for name in (_MARKDOWN, _METRICS, _PAGE))]:
+        path.unlink(missing_ok=True)
 
 
 def _for_everybody(evidence: Evidence) -> Evidence:
     """Return evidence without the images and without the names of folders."""
-    root = str(evidence.manifest.root)
+    root = str(evidence.manifest.root.absolute())
     return replace(
         evidence,
         look=None,
-        command=_without_folders(evidence.command, root),
+        command=_without_folders(evidence.command),
         environment={name: value.replace(root, _FOLDER) for name, value in evidence.environment.items()},
     )
 
 
-def _without_folders(command: str, root: str) -> str:
+def _without_folders(command: str) -> str:
     try:
         words = shlex.split(command)
     except ValueError:  # An open quotation mark: where a name ends is not known.
         return "Not shown: it names folders."
-    return shlex.join(_hide(word, previous, root) for previous, word in zip(["", *words], words, strict=False))
+    return shlex.join(_hide(word, previous) for previous, word in zip(["", *words], words, strict=False))
 
 
-def _hide(word: str, previous: str, root: str) -> str:
+def _hide(word: str, previous: str) -> str:
     option, equals, value = word.partition("=")
     if word.startswith("-") and not equals:
         return word
     named = value if word.startswith("-") else word
-    if "--data" not in (previous, option) and root not in named and not _is_path(named):
+    if "--data" not in (previous, option) and not _is_path(named):
         return word
     return f"{option}={_FOLDER}" if word.startswith("-") else _FOLDER
 

@@ -154,7 +154,10 @@ def seeds(comparison: Comparison) -> str:
         for name, spread in of.metrics.items()
     ]
     header = ["recipe", "backbone", "seeds", f"on the {comparison.part} part", "mean", "standard deviation"]
-    intro = "The same recipe and backbone from other seeds, on the same images: a smaller difference than this is luck."
+    intro = (
+        "The same recipe and backbone from other seeds, on the same images: differences of this size come from the "
+        "seed alone."
+    )
     return paragraphs(intro, table([*header, "smallest", "largest"], rows))
 
 

@@ -10,9 +10,8 @@ from training.manifest import LABELS
 from training.markdown import escape
 from training.measures import Comparison, Estimate, ModelMeasures, SourceMeasures, part_images
 
-UNKNOWN_SOURCE = "unknown"
+UNKNOWN_SOURCE: Final = "unknown"
 """What ``evaluate.describe`` calls the source of images without one."""
-
 
 _FEWEST_GROUPS: Final = 10
 """Of a class, for an interval that is worth its name; our choice."""
@@ -117,7 +116,7 @@ def _winner(comparison: Comparison) -> Iterator[str]:
         yield f"**{escape(model.name)}.** {on}: {figures}."
         return
     yield f"**The winner of {len(comparison.models)} models is {escape(model.name)}.** {on}: {figures}."
-    yield f"How it was chosen: {escape(comparison.winner_rule)}."
+    yield f"How it was chosen: {escape(comparison.winner_rule.rstrip('.'))}."
 
 
 def _missing_class(comparison: Comparison) -> Iterator[str]:

@@ -101,7 +101,8 @@ class Evidence:
 
     Attributes:
         title: Of the report.
-        command: As it was typed, with the options that matter.
+        command: As it was typed, with the options that matter; words with blanks quoted (``shlex.join``), so that
+            a public report can leave out folders.
         manifest: The data.
         split: Its parts; None where the whole folder is the test.
         models: In the order of the report; they share the records of each part.

@@ -14,7 +14,7 @@ from training.results import Answers, EpochTiming, Evidence, TrainedModel
 from training.splits import Split
 
 ROOT: Final = Path("/srv/ward-nine/xrays")
-SIDE: Final = 224
+SIDE: Final = 64
 STAGES: Final = (Stage(), Stage(unfrozen_layers=54, plateau=Plateau(), stopping_monitor="val_loss"))
 MODELS: Final = tuple(
     (recipe, backbone, 7) for recipe in ("original", "native") for backbone in ("VGG16", "ResNet50", "NASNetLarge")
@@ -89,7 +89,7 @@ def model(recipe: str, backbone: Any, seed: int | None, parts: Mapping[str, Answ
         execution=DEFAULT_EXECUTION,
         history=past,
         timings=timings,
-        structure="Layer (type)  Output Shape\nbackbone (Functional)  (None, 7, 7, 512)\nprobabilities (Dense)  (None, 2)",
+        structure="Layer (type)\nbackbone (Functional) (None, 7, 7, 512)\nprobabilities (Dense) (None, 2)",
     )
     return replace(made, **changes)
 

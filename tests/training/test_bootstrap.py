@@ -35,7 +35,7 @@ def test_draws_repeat_and_depend_on_the_seed_and_not_on_the_memory(monkeypatch: 
 
 
 def test_metrics_of_a_round_are_those_of_the_repeated_images() -> None:
-    counts = draws(200)
+    counts = draws(60)
     measured = metrics_by_round(LABELS, PROBABILITIES, 0.5, counts)
     estimable = 0
     for number, times in enumerate(counts):
@@ -51,7 +51,7 @@ def test_metrics_of_a_round_are_those_of_the_repeated_images() -> None:
             for label, name in enumerate(("f1_non-COVID", "f1_COVID-19")):
                 expected = f1_score(labels, predicted, pos_label=label, zero_division=0)
                 assert measured[name][number] == pytest.approx(expected)
-    assert estimable > 150
+    assert estimable > 50
 
 
 def test_a_round_without_a_class_estimates_nothing_of_it() -> None:

@@ -4,32 +4,61 @@ import keras
 import numpy as np
 import pytest
 
+from app.errors import TrainingError
 from tests.training.tiny import one_weight, weight_of
-from training.checkpoint import HistoryFile, TrainingState, replacing
+from training.checkpoint import BestWeights, HistoryFile, TrainingState, read_history
+from training.config import Monitor
 
 
-def cut_off_in_the_middle(path: Path) -> None:
-    with replacing(path) as file:
-        file.write(b"ne")
+def best_of(model: keras.Model, folder: Path, monitor: Monitor = "val_loss") -> BestWeights:
+    return BestWeights(folder / "best.weights.h5", monitor, model)
+
+
+def kept(folder: Path) -> float:
+    model = one_weight(0.0)
+    model.load_weights(folder / "best.weights.h5")
+    return weight_of(model)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "expected"),
+    [("val_loss", [3, 1, 2, 1], 1.0), ("val_accuracy", [0.5, 0.7, 0.7, 0.6], 1.0), ("val_loss", [np.nan, 3, 4], 1.0)],
+    ids=["the lowest loss", "the first of equal accuracies", "a number and not NaN"],
+)
+def test_the_best_epochs_weights_are_kept(
+    monitor: Monitor, values: list[float], expected: float, tmp_path: Path
+) -> None:
+    model = one_weight(0.0)
+    best = best_of(model, tmp_path, monitor)
+    for epoch, value in enumerate(values):
+        model.set_weights([np.array([[epoch]], np.float32)])
+        best.on_epoch_end(epoch, {"val_loss": 1.0} | {monitor: value})
+    assert kept(tmp_path) == expected
+    assert [path.name for path in tmp_path.iterdir()] == ["best.weights.h5"]
+
+
+def test_a_loss_that_is_no_number_keeps_nothing(tmp_path: Path) -> None:
+    best_of(one_weight(0.0), tmp_path, "val_accuracy").on_epoch_end(0, {"val_loss": np.nan, "val_accuracy": 0.9})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_cut_off_in_writing_leave_the_last_best(tmp_path: Path) -> None:
+    best = best_of(one_weight(1.0), tmp_path)
+    best.on_epoch_end(0, {"val_loss": 1.0})
+
+    def cut_off(path: Path) -> None:
+        path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-
-def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "state"
-    path.write_text("old")
+    best.whole.save_weights = cut_off
     with pytest.raises(KeyboardInterrupt):
-        cut_off_in_the_middle(path)
-    assert path.read_text() == "old"
-    with replacing(path) as file:
-        file.write(b"new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["state"]
+        best.on_epoch_end(1, {"val_loss": 0.5})
+    assert kept(tmp_path) == 1.0
 
 
 def state_of(model: keras.Model, folder: Path) -> TrainingState:
     stopping = keras.callbacks.EarlyStopping("val_loss", patience=2)
-    best = keras.callbacks.ModelCheckpoint(folder / "best.weights.h5", save_best_only=True, save_weights_only=True)
+    best = best_of(model, folder)
     stopping.best, stopping.best_epoch, stopping.wait, best.best = 0.5, 0, 1, 0.5
     model.compile("adam", "mse")
     model.optimizer.build(model.trainable_variables)
@@ -52,7 +81,7 @@ def test_a_crash_while_the_state_is_written_leaves_the_last_one(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(TrainingError, match="No space left"):
         state.on_epoch_end(1, {"loss": 0.5})
     assert state.path.read_bytes() == before
     assert state_of(model, tmp_path).restore(model) == 1
@@ -89,3 +118,7 @@ def test_the_history_has_each_epoch_once(tmp_path: Path) -> None:
     state.history = [{"loss": 2.0, "accuracy": 0.5}, {"loss": 1.0, "accuracy": 0.75}]
     file.on_epoch_end(1)
     assert file.path.read_text().splitlines() == ["epoch,accuracy,loss", "0,0.5,2.0", "1,0.75,1.0"]
+    assert read_history(file.path) == (
+        {"epoch": 0, "accuracy": 0.5, "loss": 2.0},
+        {"epoch": 1, "accuracy": 0.75, "loss": 1.0},
+    )

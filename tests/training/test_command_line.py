@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +16,18 @@ from app.artifact import open_artifact
 from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.test_resume import assert_equal_runs
-from tests.training.tiny import KILL_AT
+from tests.training.tiny import KILL_AT, KILL_AT_WRITE, TINY
 from training.__main__ import app
-from training.config import Execution, read_recipe
+from training.backbones import BACKBONES
+from training.config import Execution, StudyConfig, read_recipe
 from training.dataset import load_squares
 from training.evaluate import fit_temperature
 from training.fit import fit, load_best
 from training.manifest import Manifest
 from training.network import logits_of
 from training.splits import split
+from training.study import train
+from training.study_folder import Study, open_study
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -55,7 +59,10 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["fit", "--help"], ["export", "--help"]], ids=" ".join)
+COMMANDS: Final = ("preview", "data", "study", "report", "fit", "export", "evaluate")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
 def test_help_loads_neither_keras_nor_tensorflow(arguments: list[str]) -> None:
     code = (
         "import sys, runpy, atexit; atexit.register(lambda: print(sorted({'keras', 'tensorflow'} & set(sys.modules))));"
@@ -85,8 +92,19 @@ def data(tmp_path: Path) -> Path:
         (["fit", "--data", "data", "--out", "run", "--float16-softmax"], "needs the precision mixed_float16"),
         (["fit", "--data", "data", "--out", "data/0/a.png"], "File exists"),
         (["export", "run", "--data", "data"], "run is not a run folder"),
+        (["export", "run", "--data", "data", "--backbone", "VGG16"], "run is no study folder"),
+        (["report", "run", "--data", "data"], "run is not a study folder"),
+        (["study", "--data", "nowhere", "--out", "run"], "nowhere must hold the class folders"),
+        (["study", "--data", "data", "--out", "run", "--backbone", "AlexNet"], "backbone: Input should be"),
+        (
+            ["study", "--data", "data", "--out", "run", "--seed", "7", "--seed", "7"],
+            "Two runs are called native/NASNetLarge/7",
+        ),
+        (["study", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
+        (["evaluate", "--model", "m", "--data", "nowhere", "--out", "r"], "nowhere must hold the class folders"),
+        (["evaluate", "--model", "m", "--data", "data", "--out", "r"], "m"),
     ],
-    ids=["no data", "too few images", "no recipe", "no such backbone", "no float16", "out is a file", "no run"],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_an_error_is_one_line_and_exit_code_1(
     arguments: list[str], message: str, data: Path, monkeypatch: pytest.MonkeyPatch
@@ -158,6 +176,71 @@ def test_a_killed_fit_goes_on_and_ends_as_an_uninterrupted_one(tiny_data: Manife
     config = read_recipe(recipe)
     fit(tiny_data, config.model_copy(update={"stages": (config.stages[0].model_copy(update={"epochs": 2}),)}), whole)
     assert_equal_runs(out, whole)
+
+
+def test_a_killed_study_goes_on_and_ends_as_an_uninterrupted_one(tiny_data: Manifest, tmp_path: Path) -> None:
+    """``kill -9`` of the real command while the second backbone's state is half on disk, then the same again."""
+    recipe, out, models = tmp_path / "recipe.toml", tmp_path / "killed", tmp_path / "models"
+    recipe.write_text(RECIPE.replace("epochs = 9", "epochs = 2"))
+    arguments = ["study", "--data", tiny_data.root, "--recipe", recipe, "--out", out, "--models", models]
+    chosen = ["--backbone", "VGG16", "--backbone", "ResNet50"]
+    command = ("-m", "tests.training.tiny", *arguments, *chosen)
+    killed = python(*command, **{KILL_AT_WRITE: "18"})
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    second = out / "runs/unnamed/ResNet50/7"
+    assert (second / "state.npz.partial").stat().st_size
+    assert not (second / "state.npz").exists()
+    first_ended = (out / "runs/unnamed/VGG16/7/best.weights.h5").stat().st_mtime_ns
+
+    resumed = python(*command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Traceback" not in resumed.stderr
+    assert (out / "runs/unnamed/VGG16/7/best.weights.h5").stat().st_mtime_ns == first_ended
+    report, winner, artifact, *_ = resumed.stdout.splitlines()
+    assert Path(report).is_file()
+    assert winner in {f"winner on validation: unnamed/{backbone}/7" for backbone in ("VGG16", "ResNet50")}
+    assert open_artifact(Path(artifact)).path.parent.parent == models
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in BACKBONES:
+            patch.setitem(BACKBONES, name, TINY)
+        config = StudyConfig.model_validate_json((out / "study.json").read_text())
+        whole = open_study(tmp_path / "whole", tiny_data, config)
+        train(whole, Execution(), "study")
+    for run_config in config.runs:
+        assert_equal_runs(out / "runs" / run_config.name, whole.run_folder(run_config))
+
+
+@pytest.mark.usefixtures("tiny_backbones")
+def test_a_study_is_exported_by_backbone_and_reported_again(
+    studied: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
+    folder, data = shutil.copytree(studied.folder, tmp_path / "study"), studied.manifest.root
+    result = run("export", folder, "--data", data, "--backbone", "ResNet50", "--models", tmp_path / "models")
+    assert result.exit_code == 0, result.stderr
+    assert open_artifact(tmp_path / "models" / "resnet50").metadata.backbone == "ResNet50"
+    result = run("report", folder, "--data", data, "--public", "--out", tmp_path / "public")
+    assert result.exit_code == 0, result.stderr
+    assert Path(result.stdout.strip()).parent == tmp_path / "public"
+    result = run("evaluate", "--model", tmp_path / "models/resnet50", "--data", data, "--out", tmp_path / "evaluation")
+    assert result.exit_code == 0, result.stderr
+    assert Path(result.stdout.strip()).parent == tmp_path / "evaluation"
+
+
+def test_a_full_disk_is_said_in_a_line_and_the_run_goes_on_from_there(tiny_data: Manifest, tmp_path: Path) -> None:
+    """Files of this process may not grow beyond a limit, as on a disk that is full."""
+    recipe, out = tmp_path / "recipe.toml", tmp_path / "run"
+    recipe.write_text(RECIPE.replace("epochs = 9", "epochs = 1"))
+    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({2**16}, {2**16}));"
+    command = ["fit", "--data", tiny_data.root, "--recipe", recipe, "--out", out]
+    started = f"{full} import sys; sys.argv[1:] = {[str(word) for word in command]}; import runpy;"
+    failed = python("-c", f"{started} runpy.run_module('tests.training.tiny', run_name='__main__', alter_sys=True)")
+    assert failed.returncode == 1, failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert "best.weights.h5 could not be written: File too large. Make room" in failed.stderr
+    assert not (out / "stage-0.done").exists()
+    assert python("-m", "tests.training.tiny", *command).returncode == 0
 
 
 @pytest.mark.usefixtures("tiny_backbone")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import training.fit
-from app.errors import TrainingError
+from app.errors import Diverged, TrainingError
 from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import CONFIG, STAGE
@@ -245,6 +245,13 @@ def test_features_that_change_are_not_computed_once(change: dict[str, Any]) -> N
     stage = STAGE.model_copy(update={"unfrozen_layers": 0, "augmentation": Augmentation(), "mixup_alpha": 0.0})
     assert CONFIG.has_constant_features(stage)
     assert not CONFIG.has_constant_features(stage.model_copy(update=change))
+
+
+def test_a_training_that_diverges_says_so(tiny_data: Manifest, tmp_path: Path) -> None:
+    config = config_of({"epochs": 2, "peak_learning_rate": 1e38, "warmup_epochs": 0, "optimizer": "adam"})
+    with pytest.raises(Diverged, match="No epoch of stage 1 ended with a finite validation loss"):
+        fit(tiny_data, config, tmp_path)
+    assert not (tmp_path / "best.weights.h5").exists()
 
 
 def test_the_time_of_each_epoch_is_kept(finished: FinishedRun) -> None:

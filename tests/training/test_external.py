@@ -1,0 +1,82 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.artifact import open_artifact
+from app.engines import EngineName, load_engine
+from app.errors import ArtifactError, TrainingError
+from app.imaging import decode, to_network_input, to_square
+from tests.training.fixtures import FinishedRun
+from tests.training.tiny import make_data
+from training.external import evaluate
+from training.images import LIMITS
+from training.manifest import Manifest, read_manifest
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """Another hospital's folder: fewer images, no table."""
+    root = tmp_path_factory.mktemp("elsewhere") / "data"
+    make_data(root, groups=4)
+    (root / "metadata.csv").unlink()
+    return read_manifest(root)
+
+
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_every_image_is_asked_about_through_the_serving_engine(
+    engine: EngineName, finished: FinishedRun, elsewhere: Manifest
+) -> None:
+    evidence = evaluate(finished.artifact.path, elsewhere, engine, "python -m training evaluate")
+    [model] = evidence.models
+    answers = model.parts["all"]
+    assert answers.records == elsewhere.records
+    loaded = load_engine("openvino", open_artifact(finished.artifact.path))
+    for record, probability in zip(answers.records, answers.probabilities, strict=True):
+        square = to_square(decode((elsewhere.root / record.path).read_bytes(), LIMITS).pixels)
+        served = loaded.infer(to_network_input(square[None])).probabilities[0, 1]
+        assert probability == pytest.approx(served, abs=1e-4)
+
+
+def test_nothing_is_fitted_to_the_folder(finished: FinishedRun, elsewhere: Manifest) -> None:
+    evidence = evaluate(finished.artifact.path.parent, elsewhere, "openvino", "evaluate")
+    metadata = finished.artifact.metadata
+    [model] = evidence.models
+    assert (model.threshold, model.temperature) == (metadata.threshold, metadata.temperature)
+    assert (model.recipe, model.backbone, model.seed) == (metadata.recipe, metadata.backbone, None)
+    assert (evidence.split, evidence.trivial_rules_fitted_on) == (None, "the same images")
+    assert evidence.environment["model digest"] == finished.artifact.digest
+    assert evidence.notes == ()
+
+
+def test_the_data_of_its_training_are_recognised(finished: FinishedRun) -> None:
+    evidence = evaluate(finished.artifact.path, finished.manifest, "openvino", "evaluate")
+    assert "the data that the model was trained on" in evidence.notes[0]
+
+
+def test_heatmaps_come_from_the_engine(finished: FinishedRun, elsewhere: Manifest) -> None:
+    evidence = evaluate(finished.artifact.path, elsewhere, "openvino", "evaluate")
+    assert evidence.look
+    squares, heatmaps = evidence.look(elsewhere.records[:2])
+    expected = load_engine("openvino", finished.artifact).infer(to_network_input(squares)).heatmap
+    np.testing.assert_allclose(heatmaps, expected, atol=1e-5)
+
+
+def test_one_class_alone_is_enough(finished: FinishedRun, elsewhere: Manifest, tmp_path: Path) -> None:
+    shutil.copytree(elsewhere.root / "1", tmp_path / "1")
+    evidence = evaluate(finished.artifact.path, read_manifest(tmp_path, both_classes=False), "openvino", "evaluate")
+    assert set(evidence.models[0].parts["all"].labels) == {1}
+    assert evidence.trivial_rules == {}
+
+
+def test_a_folder_that_is_no_model_is_refused(elsewhere: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError):
+        evaluate(tmp_path, elsewhere, "openvino", "evaluate")
+
+
+def test_unreadable_images_are_named(finished: FinishedRun, elsewhere: Manifest, tmp_path: Path) -> None:
+    root = shutil.copytree(elsewhere.root, tmp_path / "data")
+    (root / "0/broken.png").write_bytes(b"no image")
+    with pytest.raises(TrainingError, match=r"0/broken\.png"):
+        evaluate(finished.artifact.path, read_manifest(root), "openvino", "evaluate")
