@@ -85,7 +85,7 @@ def _mover(means: Sequence[keras.Variable], weights: Sequence[keras.Variable]) -
         return move
     import tensorflow as tf
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def move_all(share: tf.Tensor) -> None:
         for mean, weight in zip(means, weights, strict=True):
             mean.assign(mean + share * (weight - mean))

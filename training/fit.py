@@ -252,6 +252,10 @@ def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
     """Log to TensorBoard where it can be: Keras writes these logs with TensorFlow, whatever the backend."""
     if not is_first_process() or not (find_spec("tensorflow") and find_spec("tensorboard")):
         return []
+    if keras.backend.backend() != "tensorflow":
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")  # It would take their memory away from the backend.
     return [keras.callbacks.TensorBoard(folder, write_graph=False)]
 
 

@@ -118,6 +118,7 @@ def test_xla_is_a_setting_of_execution(tiny_data: Manifest, tmp_path: Path) -> N
         "precision": "float32",
         "float16_softmax": False,
         "xla": True,
+        "devices": 1,
     }
 
 
