@@ -19,9 +19,8 @@ from tests.app.server import ROOT
 from tests.training.jax_process import FED
 from tests.training.test_resume import assert_equal_runs
 from tests.training.tiny import KILL_AT
-from training.config import Execution
-from training.dataset import FeatureDataset, XrayDataset
-from training.devices import Share, count_devices, distributed, join, share_of
+from training.config import DEFAULT_EXECUTION
+from training.devices import WHOLE, count_devices, distributed, is_first_process, join, share_of
 from training.manifest import Manifest
 
 RECIPE: Final = """
@@ -50,19 +49,28 @@ mixup_alpha = 0.0
 """
 """A network that is trained whole with everything at random, then its head on constant features."""
 
-TOLERANCE: Final = 1e-3
-"""Of weights: devices add a batch up in another order, which differs by 1e-7 a step, and Adam's first steps make up to
-their rate (1e-3) of what differs in a gradient near zero."""
+TOLERANCE: Final = 1e-4
+"""Of weights: several devices add a batch up in another order. One sum differs by 1e-7, and Adam divides small
+gradients by their size; 7e-6 was seen. Another batch or another average of the gradients differs by 1e-3 and more."""
 
 
-def start(data: Path, out: Path, *options: str, **environment: str) -> "subprocess.Popen[str]":
+def start(data: Path, out: Path, *options: str, xla: str = "", **environment: str) -> "subprocess.Popen[str]":
+    """Start ``fit``; what it compiles is fast to compile rather than to run, and kept for the next."""
     recipe = out.parent / "tiny.toml"
     recipe.write_text(RECIPE)
     command = [sys.executable, "-m", "tests.training.jax_process", "fit", "--data", str(data), "--recipe", str(recipe)]
+    environment |= {
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_backend_optimization_level=0 {xla}",
+        "JAX_COMPILATION_CACHE_DIR": str(out.parent / "compiled"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
     return subprocess.Popen(
         [*command, "--out", str(out), *options],
         cwd=ROOT,
-        env=os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"} | environment,
+        env=os.environ | environment,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -106,8 +114,7 @@ def test_a_run_that_was_killed_equals_an_uninterrupted_one(whole: Path, tiny_dat
 
 def test_two_devices_train_as_one_does(whole: Path, tiny_data: Manifest) -> None:
     run = whole.parent / "devices"
-    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    finish(start(tiny_data.root, run, "--devices", "all", "--xla", **two))
+    finish(start(tiny_data.root, run, "--devices", "all", xla="--xla_force_host_platform_device_count=2"))
     assert json.loads((run / "execution.json").read_text())["devices"] == 2
     assert_near(run, whole)
 
@@ -123,3 +130,31 @@ def test_two_processes_train_as_one_does_and_one_writes(whole: Path, tiny_data: 
         finish(process)
     assert_near(run, whole)
     assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+
+
+def test_one_device_is_as_if_there_were_no_others() -> None:
+    assert count_devices("1") == 1
+    assert share_of(DEFAULT_EXECUTION) == WHOLE
+    assert is_first_process()
+    join(None, None, None)
+    with distributed(DEFAULT_EXECUTION):
+        assert keras.distribution.distribution() is None
+
+
+@pytest.mark.parametrize("wanted", ["0", "-1", "two", ""])
+def test_a_number_of_devices_that_is_none_is_refused(wanted: str) -> None:
+    with pytest.raises(TrainingError, match=f"--devices takes a number from 1, or 'all'; received '{wanted}'"):
+        count_devices(wanted)
+
+
+@pytest.mark.parametrize("wanted", ["all", "2"])
+def test_tensorflow_trains_on_one_device(wanted: str) -> None:
+    with pytest.raises(TrainingError, match=r"Several devices need the JAX backend.* KERAS_BACKEND=jax"):
+        count_devices(wanted)
+
+
+def test_processes_cannot_join_on_tensorflow_or_without_all_three_options() -> None:
+    with pytest.raises(TrainingError, match=r"Several processes need the JAX backend.* KERAS_BACKEND=jax"):
+        join("127.0.0.1:1", 2, 0)
+    with pytest.raises(TrainingError, match="missing: --processes, --process"):
+        join("127.0.0.1:1", None, None)
