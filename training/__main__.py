@@ -206,6 +206,52 @@ def fit(
 
 
 @app.command()
+def tune(
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Folder of the search; one of the same search in it is gone on with.")],
+    trials: Annotated[int, typer.Option(min=1, help="Finished ones of the whole study, whoever ran them.")] = 30,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="Database of the study, as an SQLAlchemy URL; by default study.db in --out, which is SQLite."
+        ),
+    ] = None,
+    study_name: Annotated[str, typer.Option("--study", help="Name of the study in its database.")] = "tune",
+    recipe: Annotated[str, typer.Option(help=RECIPE_HELP)] = "native",
+    backbone: Annotated[str | None, typer.Option(help="VGG16, ResNet50, NASNetLarge or NASNetMobile.")] = None,
+    weights: Weights = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the search and of every trial's training.")] = None,
+    epochs: Epochs = None,
+    precision: PrecisionOption = "float32",
+    float16_softmax: Float16Softmax = False,
+    xla: Xla = None,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Search learning rates, dropout, head widths, batch size, label smoothing and layers to unfreeze.
+
+    Trials change the recipe, the first being the recipe as it is, and are judged by validation accuracy; the test part
+    is not looked at. Trials that fall behind the median are ended early. The best becomes best.toml in --out, a recipe
+    for 'fit --recipe' and 'study --recipe'.
+
+    Start the same command again to go on after it was cut off, or several times at once for several workers: they share
+    the study and its number of trials. For several machines give each the same database, --storage
+    postgresql://user@host/name.
+
+    Example: python -m training tune --data covid-xray-dataset --backbone NASNetLarge --out runs/search --trials 30
+    """
+    with _errors_for_people():
+        config = _recipe(recipe, epochs, backbone=backbone, weights=weights, seed=seed)
+        execution = _execution(precision, float16_softmax, xla)
+        from training.tune import tune as run_tune
+
+        manifest = _read_manifest(data, skip_unreadable)
+        _say_how_split(manifest)
+        result = run_tune(manifest, config, out, trials, execution, storage=storage, study_name=study_name)
+        typer.echo(result.table)
+        typer.echo(result.best)
+
+
+@app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder that 'fit' has finished, or study folder.")],
     data: DataFolder,
@@ -288,7 +334,7 @@ def _recipe(recipe: str, epochs: int | None, **overrides: object) -> FitConfig:
     return config.model_copy(update={"stages": stages})
 
 
-def _execution(precision: Precision, float16_softmax: bool, xla: bool | None, devices: str) -> Execution:
+def _execution(precision: Precision, float16_softmax: bool, xla: bool | None, devices: str = "1") -> Execution:
     from training.devices import count_devices
 
     return Execution(

@@ -13,10 +13,14 @@ from training.devices import is_first_process
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path, writer: str = "") -> Iterator[IO[bytes]]:
     """Open a file that takes its name, or another's place, only once it is whole and on disk.
 
     Of several processes that train together the first alone writes; what the others write is dropped.
+
+    Args:
+        path: The file.
+        writer: Who writes, where several may at once; what one of them leaves when it is cut off then stays.
 
     Raises:
         TrainingError: It could not be written: the disk is full, say.
@@ -24,7 +28,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     if not is_first_process():
         yield io.BytesIO()
         return
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}{writer and '.'}{writer}.partial")
     try:
         with partial.open("wb") as file:
             yield file

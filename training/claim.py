@@ -37,13 +37,18 @@ def claim(path: Path, ours: BaseModel) -> None:
         theirs = type(ours).model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, ValueError) as error:
         raise TrainingError(f"{path} cannot be read as what this command writes there. Give another --out.") from error
-    there, here = dict(_flat(theirs.model_dump(mode="json"))), dict(_flat(ours.model_dump(mode="json")))
-    if differing := [name for name in there | here if there.get(name) != here.get(name)]:
-        named = "; ".join(f"{n} is {there.get(n, 'absent')} there and {here.get(n, 'absent')} here" for n in differing)
+    if differing := differences(theirs, ours):
         raise TrainingError(
-            f"{path.parent} holds another run: in its {path.name} {named}. "
+            f"{path.parent} holds another run: in its {path.name} {differing}. "
             "Give another --out, or the recipe, data and options of that run to resume it."
         )
+
+
+def differences(theirs: BaseModel, ours: BaseModel) -> str:
+    """Say of each field that differs, by its dotted name, what it is there and here; "" where none does."""
+    there, here = dict(_flat(theirs.model_dump(mode="json"))), dict(_flat(ours.model_dump(mode="json")))
+    differing = [name for name in there | here if there.get(name) != here.get(name)]
+    return "; ".join(f"{n} is {there.get(n, 'absent')} there and {here.get(n, 'absent')} here" for n in differing)
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

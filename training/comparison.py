@@ -54,6 +54,7 @@ def measure(evidence: Evidence, prevalence: float = PREVALENCE) -> Comparison:
     models = [_model(model, prevalence) for model in evidence.models]
     return Comparison(
         title=evidence.title,
+        notes=list(evidence.notes),
         command=evidence.command,
         environment=dict(evidence.environment),
         bootstrap_rounds=training.evaluate.BOOTSTRAP_ROUNDS,

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
+import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.errors import TrainingError
@@ -209,6 +210,11 @@ def read_recipe(path: Path, **overrides: object) -> FitConfig:
         return FitConfig.model_validate({name: value for name, value in fields.items() if name != "only"})
     except ValidationError as error:
         raise TrainingError(f"The recipe {path} is not valid: {_first_error(error)}.") from error
+
+
+def recipe_toml(config: FitConfig) -> str:
+    """Write a recipe as ``read_recipe`` reads it."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))  # What TOML has no word for, is a default.
 
 
 def _first_error(error: ValidationError) -> str:

@@ -40,7 +40,7 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
     probabilities = np.concatenate(_in_batches(loaded, squares, lambda outputs: outputs.probabilities))
     metadata = artifact.metadata
     return Evidence(
-        title=f"The model {metadata.name} version {metadata.version} on other images",
+        title=f"Evaluation of the model {metadata.name}, version {metadata.version}",
         command=command,
         manifest=manifest,
         split=None,

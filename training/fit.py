@@ -159,7 +159,7 @@ def _run_stage(run: _Run, number: int) -> keras.Model:
 def _train(model: keras.Model, run: _Run, number: int) -> None:
     """Train a model through a stage, from where it was cut off."""
     config, stage = run.config, run.config.stages[number]
-    title = f"stage {number + 1} of {len(config.stages)}"
+    title = f"stage {number + 1} of {len(config.stages)} of {config.name}"
     # With constant features the head alone goes through the epochs; it shares its layers with the whole.
     trained = _head_of(model) if config.has_constant_features(stage) else model
     _compile(trained, stage, config, run.execution)
@@ -170,7 +170,7 @@ def _train(model: keras.Model, run: _Run, number: int) -> None:
     state = TrainingState(run.folder / "state.npz", number, stopping, best, schedule, average)
     epoch = state.restore(trained)
     training, validation = _data(model, run, stage, epoch)
-    logger.info("%s: %s, %s, from epoch %d", title, stage, run.execution, epoch)
+    logger.info("%s: at %d pixels, %s, from epoch %d", title, stage.image_size, run.execution.precision, epoch + 1)
     with EpochProgress(title, stage.epochs) as progress:
         trained.fit(
             training,

@@ -122,6 +122,7 @@ class Comparison(_Measured):
     """Everything in ``metrics.json``."""
 
     title: str
+    notes: list[str] = Field(description="What a reader must know before any figure.")
     command: str
     environment: dict[str, str]
     bootstrap_rounds: int

@@ -59,13 +59,14 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-COMMANDS: Final = ("preview", "data", "study", "report", "fit", "export", "evaluate")
+COMMANDS: Final = ("preview", "data", "study", "report", "fit", "tune", "export", "evaluate")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
-def test_help_loads_neither_keras_nor_tensorflow(arguments: list[str]) -> None:
+def test_help_loads_neither_keras_nor_tensorflow_nor_optuna(arguments: list[str]) -> None:
     code = (
-        "import sys, runpy, atexit; atexit.register(lambda: print(sorted({'keras', 'tensorflow'} & set(sys.modules))));"
+        "import sys, runpy, atexit; heavy = {'keras', 'optuna', 'tensorflow'};"
+        "atexit.register(lambda: print(sorted(heavy & set(sys.modules))));"
     )
     result = python("-c", f"{code} runpy.run_module('training', run_name='__main__', alter_sys=True)", *arguments)
     assert result.returncode == 0, result.stderr
@@ -101,6 +102,7 @@ def data(tmp_path: Path) -> Path:
             "Two runs are called native/NASNetLarge/7",
         ),
         (["study", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
+        (["tune", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
         (["evaluate", "--model", "m", "--data", "nowhere", "--out", "r"], "nowhere must hold the class folders"),
         (["evaluate", "--model", "m", "--data", "data", "--out", "r"], "m"),
     ],

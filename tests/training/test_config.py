@@ -4,7 +4,7 @@ import pytest
 
 from app.errors import TrainingError
 from training.__main__ import RECIPES
-from training.config import Execution, FitConfig, Plateau, Stage, read_recipe
+from training.config import Augmentation, Execution, FitConfig, Plateau, Stage, read_recipe, recipe_toml
 
 
 @pytest.fixture
@@ -118,3 +118,23 @@ def test_a_missing_recipe_is_named(recipe: Path) -> None:
 def test_a_float16_softmax_needs_float16(precision: str) -> None:
     with pytest.raises(TrainingError, match=f"needs the precision mixed_float16, not {precision}"):
         Execution(precision=precision, float16_softmax=True)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+def test_a_recipe_that_is_written_is_read_back(path: Path, recipe: Path) -> None:
+    config = read_recipe(path)
+    recipe.write_text(recipe_toml(config), encoding="utf-8")
+    assert read_recipe(recipe) == config
+
+
+def test_a_recipe_with_all_that_may_be_none_is_read_back(recipe: Path) -> None:
+    config = FitConfig(
+        weights='C:\\weights\\a "b" \N{GRINNING FACE}.h5',
+        batch_norm_momentum=0.95,
+        stages=(
+            Stage(plateau=Plateau(), augmentation=Augmentation(gamma=0.1), mixup_alpha=0.0),
+            Stage(schedule_epochs=9, unfrozen_layers="all"),
+        ),
+    )
+    recipe.write_text(recipe_toml(config), encoding="utf-8")
+    assert read_recipe(recipe) == config

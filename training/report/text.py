@@ -4,15 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from training import report_comparison as beside
-from training import report_provenance as provenance
 from training.card import FEWEST_IMAGES, source_figures
 from training.manifest import LABELS
 from training.markdown import escape, paragraphs, table
 from training.measures import ClassCounts, Comparison, ModelMeasures
-from training.report_figures import Charts
-from training.report_findings import figure, findings, sources_known
-from training.report_gallery import Gallery
+from training.report import comparison as beside
+from training.report import provenance
+from training.report.figures import Charts
+from training.report.findings import figure, findings, sources_known
+from training.report.gallery import Gallery
 
 _AREAS: Final = ("roc_auc", "average_precision")
 

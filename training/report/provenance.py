@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from training.manifest import LABELS
 from training.markdown import code_block, escape, paragraphs, table
 from training.measures import Comparison, ModelMeasures, PartCounts, StageMeasures
-from training.report_findings import how_split, skipped
+from training.report.findings import how_split, skipped
 
 
 def data(comparison: Comparison, skipped_files: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import training.evaluate
-import training.report
+import training.report.write
 from app.errors import TrainingError
 from tests.training.made_up_evidence import (
     ROOT,
@@ -22,10 +22,10 @@ from tests.training.made_up_evidence import (
     study,
     unreadable,
 )
-from tests.training.pages import Page
+from tests.training.report.pages import Page
 from training.measures import Comparison
 from training.report import write_report
-from training.report_figures import Charts, Drawn
+from training.report.figures import Charts, Drawn
 from training.results import Evidence
 
 TWO = [("original", "VGG16", 7), ("native", "NASNetLarge", 7)]
@@ -87,8 +87,8 @@ def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Write a report without its figures, which take longer than all else, and return the Markdown."""
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures/reliability.png").touch()
-    monkeypatch.setattr(training.report, "draw_charts", lambda *_: NO_CHARTS)
-    monkeypatch.setattr(training.report, "_remove_earlier", lambda _: None)
+    monkeypatch.setattr(training.report.write, "draw_charts", lambda *_: NO_CHARTS)
+    monkeypatch.setattr(training.report.write, "_remove_earlier", lambda _: None)
 
     def write(evidence: Evidence, **options: Any) -> str:
         write_report(evidence, tmp_path, **options)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import training.report_gallery
+import training.report.gallery
 from tests.training.made_up_evidence import SIDE, answers, constant, look, model, records
 from training.manifest import Record
-from training.report_gallery import CASES, RANDOM_IMAGES, RIGHT, WRONG, Case, choose_cases, draw_gallery
+from training.report.gallery import CASES, RANDOM_IMAGES, RIGHT, WRONG, Case, choose_cases, draw_gallery
 from training.results import Answers
 
 
@@ -37,8 +37,8 @@ def test_random_answers_are_captioned_and_coloured(count: int, tmp_path: Path, m
     def record(squares: np.ndarray, captions: list[str], colours: list[str], title: str, path: Path) -> None:
         drawn.update(squares=squares, captions=captions, colours=colours, title=title)
 
-    monkeypatch.setattr(training.report_gallery, "draw_captioned", record)
-    monkeypatch.setattr(training.report_gallery, "_draw_heatmaps", lambda *_: None)
+    monkeypatch.setattr(training.report.gallery, "draw_captioned", record)
+    monkeypatch.setattr(training.report.gallery, "_draw_heatmaps", lambda *_: None)
     of = records(count)
     given = answers(of, 3)
     draw_gallery(model("native", "VGG16", 7, {"test": given}), "test", look, tmp_path)

@@ -3,8 +3,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.training.pages import Page
-from training.report_page import to_page
+from tests.training.report.pages import Page
+from training.report.page import to_page
 
 
 def render(markdown: str, folder: Path) -> str:

@@ -9,7 +9,7 @@ from PIL import Image
 import training.evaluate
 from tests.training.made_up_evidence import evaluation, history, records, study
 from training.comparison import measure
-from training.report_figures import FILES, draw_charts, draw_confusion, draw_curves, draw_ranking
+from training.report.figures import FILES, draw_charts, draw_confusion, draw_curves, draw_ranking
 from training.results import Evidence
 
 TWO = [("original", "VGG16", 7), ("native", "VGG16", 7)]

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
 from markdown_it.token import Token
 
-_STYLE: Final = Path(__file__).with_name("report.css")
+_STYLE: Final = Path(__file__).with_name("page.css")
 
 _PAGE: Final = Template("""<!doctype html>
 <html lang="en">

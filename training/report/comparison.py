@@ -5,8 +5,8 @@ from training.comparison import LARGER_PROBABILITY_WINS
 from training.markdown import escape, paragraphs, table
 from training.measures import Comparison, Difference, Estimate, ModelMeasures, part_images
 from training.original_study import NOTEBOOK_ACCURACY, README_ACCURACY, TEST_IMAGES, WHAT_THE_NOTEBOOKS_SHOW
-from training.report_figures import Drawn
-from training.report_findings import figure, plain
+from training.report.figures import Drawn
+from training.report.findings import figure, plain
 
 
 def results(comparison: Comparison, chart: Drawn | None) -> str:

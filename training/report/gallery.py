@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from training.manifest import LABELS, POSITIVE, Record
 from training.measures import part_images
 from training.plots import draw_captioned, save
-from training.report_figures import Drawn
+from training.report.figures import Drawn
 from training.results import Answers, Look, TrainedModel
 
 FILES: Final = ("predictions.png", "grad_cam.png")

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Final
 
 from app.errors import TrainingError
-from training import report_figures, report_gallery
 from training.comparison import PREVALENCE, main_part, measure
-from training.report_figures import FIGURES, draw_charts
-from training.report_gallery import draw_gallery
-from training.report_page import to_page
-from training.report_text import Content, report_text
+from training.report import figures, gallery
+from training.report.figures import FIGURES, draw_charts
+from training.report.gallery import draw_gallery
+from training.report.page import to_page
+from training.report.text import Content, report_text
 from training.results import Evidence
 
 _MARKDOWN, _METRICS, _PAGE = "report.md", "metrics.json", "index.html"
-_DRAWN: Final = (*report_figures.FILES, *report_gallery.FILES)
+_DRAWN: Final = (*figures.FILES, *gallery.FILES)
 
 _FOLDER: Final = "FOLDER"
 """Stands in a public report for every folder or file that the command names."""

@@ -20,6 +20,7 @@ _FEWEST_GROUPS: Final = 10
 def findings(comparison: Comparison) -> list[str]:
     """Write the sentences, Markdown, in the order of their weight."""
     return [
+        *(f"**{escape(note)}**" for note in comparison.notes),
         *_winner(comparison),
         *(sentence for model in comparison.models for sentence in one_class(model, comparison.part)),
         *_missing_class(comparison),
@@ -75,8 +76,8 @@ def how_split(comparison: Comparison) -> str:
     images = sum(data.total.images.values())
     if not data.split:
         return (
-            f"There is no split: all {images:,} images were measured. Whether the model was trained on any of them is "
-            "not known here; if it was, the figures are too good."
+            f"There is no split: all {images:,} images were measured. If the model was trained on any of them, the "
+            "figures are too good."
         )
     if data.grouped_images == images:
         return "The split is by group, known for every image: no group is in two parts."
