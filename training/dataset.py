@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import keras
 import numpy as np
@@ -23,6 +24,9 @@ from training.config import FitConfig
 from training.devices import WHOLE, Share
 from training.images import map_images
 from training.manifest import LABELS, Record
+
+_QUEUE: Final = 8
+"""Batches that are made ahead; at 224 pixels and 128 images each has 77 MB."""
 
 
 def load_squares(
@@ -68,7 +72,7 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """
 
     def __init__(self, count: int, config: FitConfig, *, training: bool, epoch: int, share: Share) -> None:
-        super().__init__(workers=_workers() if training else 1, max_queue_size=8)
+        super().__init__(workers=_workers() if training else 1, max_queue_size=_QUEUE)
         self._count, self._config, self._training, self._epoch = count, config, training, epoch
         self._share = share
         if config.batch_size % share.devices:
@@ -200,4 +204,5 @@ class FeatureDataset(_Batches):
 
 def _workers() -> int:
     """Return how many batches to make at a time: the larger part of augmentation runs outside Python's lock."""
-    return max(2, min(len(os.sched_getaffinity(0)), 16))
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(2, min(threads, _QUEUE))

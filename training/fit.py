@@ -1,7 +1,7 @@
 """Train one backbone: data folder in, run folder out.
 
-A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision and
-XLA), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
+A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision,
+XLA and devices), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
 ``history-<n>.csv``, ``timing.json`` (what each epoch took), ``stage-<n>.done``, ``tensorboard/`` where TensorFlow is
 present, and ``state.npz``, from which the same command goes on after the last finished epoch when it was cut off.
 """
@@ -75,7 +75,7 @@ def fit(
         manifest: The data set.
         config: The recipe.
         run: The run folder; made if missing, resumed if it holds an unfinished run of the same recipe and data.
-        execution: Precision and XLA.
+        execution: Precision, XLA and devices.
         cache: Folder for preprocessed squares, which several runs may share; by default in the run folder.
         callbacks: Called in each stage after the run's own.
 

@@ -119,17 +119,18 @@ def test_two_devices_train_as_one_does(whole: Path, tiny_data: Manifest) -> None
     assert_near(run, whole)
 
 
-def test_two_processes_train_as_one_does_and_one_writes(whole: Path, tiny_data: Manifest) -> None:
+def test_two_processes_train_as_one_does_also_when_they_were_killed(whole: Path, tiny_data: Manifest) -> None:
     run = whole.parent / "processes"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    options = ("--devices", "all", "--coordinator", address, "--processes", "2", "--process")
-    processes = [start(tiny_data.root, run, *options, number) for number in ("0", "1")]
-    for process in processes:
-        finish(process)
+    for killed in (True, False):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        options = ("--devices", "all", "--coordinator", address, "--processes", "2", "--process")
+        at = {KILL_AT: "0 1 1"} if killed else {}
+        for process in [start(tiny_data.root, run, *options, number, **at) for number in ("0", "1")]:
+            finish(process, -signal.SIGKILL if killed else 0)
     assert_near(run, whole)
-    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}
+    assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}  # One of them wrote.
 
 
 def test_one_device_is_as_if_there_were_no_others() -> None:
