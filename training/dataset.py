@@ -10,7 +10,6 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import TrainingError
 from app.imaging import (
     IMAGE_SIZE,
     PREPROCESSING_VERSION,
@@ -75,11 +74,7 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
         super().__init__(workers=_workers() if training else 1, max_queue_size=_QUEUE)
         self._count, self._config, self._training, self._epoch = count, config, training, epoch
         self._share = share
-        if config.batch_size % share.devices:
-            raise TrainingError(
-                f"{share.devices} devices cannot share a batch of {config.batch_size} images equally: give a "
-                f"--batch-size that is a multiple of {share.devices}."
-            )
+        share.assert_divides(config.batch_size)
 
     def __len__(self) -> int:
         """Return the number of batches, the last and smaller one included."""

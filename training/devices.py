@@ -38,6 +38,18 @@ class Share:
         size = len(rows) // self.processes
         return rows[self.process * size : (self.process + 1) * size]
 
+    def assert_divides(self, batch_size: int) -> None:
+        """Check that the devices can share a batch equally.
+
+        Raises:
+            TrainingError: They cannot.
+        """
+        if batch_size % self.devices:
+            raise TrainingError(
+                f"{self.devices} devices cannot share a batch of {batch_size} images equally: give a --batch-size "
+                f"that is a multiple of {self.devices}."
+            )
+
 
 WHOLE: Final = Share()
 """One device, which is fed everything."""

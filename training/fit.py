@@ -83,9 +83,11 @@ def fit(
         The model with the weights of the best epoch of the last stage, as ``run/best.weights.h5`` holds them.
 
     Raises:
-        TrainingError: The folder holds a run of another recipe, other data or another execution.
+        TrainingError: The folder holds a run of another recipe, other data or another execution, or the devices cannot
+            share a batch.
         Diverged: The validation loss was never a number.
     """
+    share_of(execution).assert_divides(config.batch_size)
     with first_process_first("claim of the run folder"):
         run.mkdir(parents=True, exist_ok=True)
         claim(run / "config.json", config)

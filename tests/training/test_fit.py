@@ -122,6 +122,14 @@ def test_xla_is_a_setting_of_execution(tiny_data: Manifest, tmp_path: Path) -> N
     }
 
 
+def test_a_batch_that_devices_cannot_share_is_refused_before_the_folder_is_claimed(
+    tiny_data: Manifest, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="3 devices cannot share a batch of 16 images"):
+        fit(tiny_data, CONFIG, tmp_path / "run", Execution(devices=3))
+    assert not (tmp_path / "run").exists()
+
+
 def test_another_execution_in_the_same_folder_is_refused(tiny_data: Manifest, tmp_path: Path) -> None:
     (tmp_path / "execution.json").write_text(Execution(precision="mixed_bfloat16").model_dump_json())
     with pytest.raises(TrainingError, match=r"execution\.json precision is mixed_bfloat16 there and float32 here"):
