@@ -21,7 +21,7 @@ from app.imaging import to_network_input
 from training.answers import answer
 from training.atomic import replacing
 from training.checkpoint import read_history
-from training.claim import claim
+from training.claim import DataIdentity, claim
 from training.config import FitConfig, StudyConfig
 from training.dataset import load_squares
 from training.environment import training_environment
@@ -80,7 +80,7 @@ def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = No
         config: What the study is to be.
 
     Raises:
-        TrainingError: The folder is of another study, or of none.
+        TrainingError: The folder is of another study, or of none, or a run in it was begun on other data.
     """
     path = folder / "study.json"
     if config:
@@ -90,7 +90,11 @@ def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = No
     config = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
     seed = config.runs[0].split_seed
     limited = limit_images(manifest, config.limit, seed)
-    return Study(folder, config, limited, split(limited, seed))
+    opened = Study(folder, config, limited, split(limited, seed))
+    for path in (opened.run_folder(run) / "data.json" for run in config.runs):
+        if path.exists():  # Otherwise answers of finished runs would be held against the labels of other images.
+            claim(path, DataIdentity(manifest=limited.digest))
+    return opened
 
 
 def read_models(study: Study) -> tuple[TrainedModel, ...]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,14 @@ def test_an_unfinished_study_is_refused(tiny_data: Manifest, tmp_path: Path) -> 
 def test_a_folder_that_is_no_study_is_refused(tiny_data: Manifest, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"not a study folder: study\.json is missing"):
         open_study(tmp_path, tiny_data)
+
+
+def test_a_finished_study_is_not_measured_on_other_data(studied: Study) -> None:
+    manifest = studied.manifest
+    swapped = (replace(manifest.records[0], label=1 - manifest.records[0].label), *manifest.records[1:])
+    for records in (swapped, manifest.records[:-1]):
+        with pytest.raises(TrainingError, match=r"VGG16/7 holds another run: in its data\.json manifest is"):
+            open_study(studied.folder, replace(manifest, records=records))
 
 
 def test_runs_of_one_name_are_refused(tiny_data: Manifest) -> None:
