@@ -30,6 +30,9 @@ STUDY_RECIPES: Final = ("original", "native")
 STUDY_BACKBONES: Final = ("VGG16", "ResNet50", "NASNetLarge")
 """Those that the original study compared."""
 
+_JOIN: Final = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID")
+"""Keras' own environment variables, for a launcher that sets them."""
+
 app = typer.Typer(no_args_is_help=True, help="Train and export the chest X-ray classifier. Research use only.")
 _stderr = Console(stderr=True)
 
@@ -40,6 +43,9 @@ Epochs = Annotated[int | None, typer.Option(min=1, help="At most, in every stage
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What is computed in; weights stay float32.")]
 Float16Softmax = Annotated[bool, typer.Option("--float16-softmax", help="With mixed_float16.")]
 Xla = Annotated[bool | None, typer.Option("--xla/--no-xla", help="By default as Keras decides.")]
+Devices = Annotated[
+    str, typer.Option(help="Devices that share each batch: a number, or 'all'. More than one needs the JAX backend.")
+]
 Models = Annotated[Path, typer.Option(help="Where models/<name>/<version> is made.")]
 Public = Annotated[bool, typer.Option("--public", help="Without images, file names, groups: for anybody to read.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
@@ -105,6 +111,7 @@ def study(
     precision: PrecisionOption = "float32",
     float16_softmax: Float16Softmax = False,
     xla: Xla = None,
+    devices: Devices = "1",
     models: Models = Path("models"),
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
@@ -121,7 +128,7 @@ def study(
             for of in backbone or STUDY_BACKBONES
             for number in seed or (None,)
         )
-        config, execution = StudyConfig(runs=runs, limit=limit), _execution(precision, float16_softmax, xla)
+        config, execution = StudyConfig(runs=runs, limit=limit), _execution(precision, float16_softmax, xla, devices)
         from training.study import study as run_study
 
         manifest = _read_manifest(data, skip_unreadable)
@@ -169,6 +176,16 @@ def fit(
     precision: PrecisionOption = "float32",
     float16_softmax: Float16Softmax = False,
     xla: Xla = None,
+    devices: Devices = "1",
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", envvar=_JOIN[0], help="Of several machines: process 0's address.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=2, envvar=_JOIN[1], help="Of several machines: how many, one process on each.")
+    ] = None,
+    process: Annotated[
+        int | None, typer.Option(min=0, envvar=_JOIN[2], help="Of several machines: this process' number, from 0.")
+    ] = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one backbone.
@@ -177,9 +194,11 @@ def fit(
     """
     with _errors_for_people():
         config = _recipe(recipe, epochs, backbone=backbone, weights=weights, seed=seed, batch_size=batch_size)
-        execution = _execution(precision, float16_softmax, xla)
+        from training.devices import join
         from training.fit import fit as run_fit
 
+        join(coordinator, processes, process)
+        execution = _execution(precision, float16_softmax, xla, devices)
         manifest = _read_manifest(data, skip_unreadable)
         _say_how_split(manifest)
         run_fit(manifest, config, out, execution)
@@ -315,8 +334,15 @@ def _recipe(recipe: str, epochs: int | None, **overrides: object) -> FitConfig:
     return config.model_copy(update={"stages": stages})
 
 
-def _execution(precision: Precision, float16_softmax: bool, xla: bool | None) -> Execution:
-    return Execution(precision=precision, float16_softmax=float16_softmax, xla="auto" if xla is None else xla)
+def _execution(precision: Precision, float16_softmax: bool, xla: bool | None, devices: str = "1") -> Execution:
+    from training.devices import count_devices
+
+    return Execution(
+        precision=precision,
+        float16_softmax=float16_softmax,
+        xla="auto" if xla is None else xla,
+        devices=count_devices(devices),
+    )
 
 
 def _say_how_split(manifest: "Manifest") -> None:

@@ -1,5 +1,6 @@
 """Files that are whole or not there."""
 
+import io
 import os
 import tempfile
 import zipfile
@@ -9,11 +10,14 @@ from pathlib import Path
 from typing import IO
 
 from app.errors import TrainingError
+from training.devices import is_first_process
 
 
 @contextmanager
 def replacing(path: Path, writer: str = "") -> Iterator[IO[bytes]]:
     """Open a file that takes its name, or another's place, only once it is whole and on disk.
+
+    Of several processes that train together the first alone writes; what the others write is dropped.
 
     Args:
         path: The file.
@@ -22,6 +26,9 @@ def replacing(path: Path, writer: str = "") -> Iterator[IO[bytes]]:
     Raises:
         TrainingError: It could not be written: the disk is full, say.
     """
+    if not is_first_process():
+        yield io.BytesIO()
+        return
     partial = path.with_name(f"{path.name}{writer and '.'}{writer}.partial")
     try:
         with partial.open("wb") as file:

@@ -1,4 +1,4 @@
-"""Keep a run's best epoch, resume it from its last finished one, and average its weights."""
+"""Keep a run's best epoch, and resume it from its last finished one."""
 
 import csv
 import io
@@ -13,54 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.atomic import assert_room, reading, replacing
+from training.average import WeightAverage, Weights
 from training.config import Monitor
-
-Weights = list[NDArray[np.float32]]
-
-
-class WeightAverage(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keep an exponential moving average of all weights and validate with it.
-
-    Batch normalisation's moving statistics are averaged like the rest, which Keras' own average leaves
-    out. From the validation of an epoch until the next one begins the model holds the average, so that
-    callbacks that save the model at the end of an epoch save the average; ``raw`` then has the weights
-    that training goes on with.
-
-    Source: the average of weights along the path of SGD, arXiv:1803.05407; decay by step with a ramp as
-    in TensorFlow's ``ExponentialMovingAverage(num_updates)``.
-    """
-
-    def __init__(self, decay: float) -> None:
-        """Set the decay a step, 0..1."""
-        super().__init__()
-        self.decay = decay
-        self.steps = 0
-        self.average: Weights = []
-        self.raw: Weights | None = None
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Start from the model's weights unless an average was restored."""
-        if not self.average:
-            self.average = [np.array(w) for w in self.model.get_weights()]
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Move the average towards the weights."""
-        self.steps += 1
-        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for mean, weight in zip(self.average, self.model.get_weights(), strict=True):
-            mean += (1 - decay) * (weight - mean)
-
-    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Put the average into the model."""
-        if self.raw is None:
-            self.raw = self.model.get_weights()
-            self.model.set_weights(self.average)
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Go on training with the weights that were set aside."""
-        if self.raw is not None:
-            self.model.set_weights(self.raw)
-            self.raw = None
+from training.devices import process_number
 
 
 class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
@@ -84,9 +39,13 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
         self.best = value
         # Beforehand, since HDF5 brings the whole process down where it cannot write.
         assert_room(self.path, int(1.1 * 4 * self.whole.count_params()) + 2**20)
-        partial = self.path.with_name(f"partial-{self.path.name}")  # Keras asks for the ending .weights.h5.
+        # Keras asks for the ending .weights.h5. Every process must save, since they wait for each other in it.
+        partial = self.path.with_name(f"partial-{process_number()}-{self.path.name}")
         self.whole.save_weights(partial)
-        partial.replace(self.path)
+        if process_number():
+            partial.unlink()
+        else:
+            partial.replace(self.path)
 
     def _better(self, value: float, best: float) -> bool:
         return value > best if self.monitor == "val_accuracy" else value < best
@@ -145,7 +104,7 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
             for variable, value in zip(_dropout_streams(model), _unpack(arrays, "dropout"), strict=True):
                 variable.assign(value)
             if self.average:
-                self.average.average, self.average.steps = _unpack(arrays, "average"), meta["average_steps"]
+                self.average.restore(_unpack(arrays, "average"), meta["average_steps"])
         self.history, self._restored = meta["history"], meta
         version, internal_state, next_gauss = meta["random"]
         random.setstate((version, tuple(internal_state), next_gauss))

@@ -151,7 +151,10 @@ class Execution(_Frozen):
 
     precision: Precision = Field("float32", description="Keras' dtype policy; weights are float32 in each.")
     float16_softmax: bool = Field(False, description="As in the original study; otherwise the softmax is float32.")
-    xla: bool | Literal["auto"] = Field("auto", description="'auto': as Keras decides for the device.")
+    xla: bool | Literal["auto"] = Field(
+        "auto", description="'auto': as Keras decides for the device. JAX compiles with it unless it is false."
+    )
+    devices: int = Field(1, ge=1, description="That share each batch, those of all machines together.")
 
     @model_validator(mode="after")
     def _has_float16(self) -> Self:

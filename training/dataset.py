@@ -4,17 +4,29 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input, to_square
+from app.imaging import (
+    IMAGE_SIZE,
+    PREPROCESSING_VERSION,
+    to_network_input,
+    to_square,
+    to_three_channels,
+    to_unit_range,
+)
 from training.atomic import reading
 from training.augment import augment
 from training.config import FitConfig
+from training.devices import WHOLE, Share
 from training.images import map_images
 from training.manifest import LABELS, Record
+
+_QUEUE: Final = 8
+"""Batches that are made ahead; at 224 pixels and 128 images each has 77 MB."""
 
 
 def load_squares(
@@ -60,22 +72,49 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
     ends an epoch once before the first: it trains epoch 0 on what is called 1 here.
     """
 
-    def __init__(self, count: int, config: FitConfig, *, training: bool, epoch: int) -> None:
-        super().__init__(workers=2 if training else 1, max_queue_size=8)
+    def __init__(self, count: int, config: FitConfig, *, training: bool, epoch: int, share: Share) -> None:
+        super().__init__(workers=_workers() if training else 1, max_queue_size=_QUEUE)
         self._count, self._config, self._training, self._epoch = count, config, training, epoch
+        self._share = share
+        share.assert_divides(config.batch_size)
 
     def __len__(self) -> int:
         """Return the number of batches, the last and smaller one included."""
-        return -(-self._count // self._config.batch_size)
+        return -(-self._served() // self._config.batch_size)
 
     def on_epoch_end(self) -> None:
         """Go on to the next epoch's order and augmentation."""
         self._epoch += 1
 
+    def _served(self) -> int:
+        """Return the number of images an epoch, which the devices can share equally.
+
+        Training leaves out the few beyond a multiple, others in each epoch; validation fills up with images of
+        weight 0.
+        """
+        devices = self._share.devices
+        return self._count // devices * devices if self._training else -(-self._count // devices) * devices
+
+    def _places(self, index: int) -> NDArray[np.intp]:
+        first = index * self._config.batch_size
+        return np.arange(first, min(first + self._config.batch_size, self._served()))
+
     def _chosen(self, index: int) -> NDArray[np.intp]:
         """Return which images a batch holds, (B,): in training in the epoch's own order."""
-        order = self._rng(0, 0).permutation(self._count) if self._training else np.arange(self._count)
-        return order[index * self._config.batch_size : (index + 1) * self._config.batch_size]
+        if self._training:
+            return self._rng(0, 0).permutation(self._count)[self._places(index)]
+        return np.minimum(self._places(index), self._count - 1)
+
+    def _weights(self, index: int) -> tuple[NDArray[np.float32], ...]:
+        """Return this process' weights where some images only fill up, float32 (B,), otherwise nothing.
+
+        Keras divides the loss by the number of images, those without weight included. So the real ones weigh a
+        little above 1.
+        """
+        if self._training or self._served() == self._count:
+            return ()
+        real = self._share.of(self._places(index)) < self._count
+        return (np.where(real, np.float32(self._served() / self._count), np.float32(0)),)
 
     def _rng(self, purpose: int, index: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, self._epoch, purpose, int(index)])
@@ -92,27 +131,49 @@ class XrayDataset(_Batches):
         *,
         training: bool,
         epoch: int = 0,
+        share: Share = WHOLE,
     ) -> None:
-        """Build from squares uint8 (N, S, S) and labels float32 (N, 2); ``epoch`` is the first to be served."""
-        super().__init__(len(squares), config, training=training, epoch=epoch)
+        """Build from squares uint8 (N, S, S) and labels float32 (N, 2).
+
+        Args:
+            squares: Grey levels 0..255.
+            labels: One-hot.
+            config: Batch size, seed, augmentation and mixup.
+            training: Whether to shuffle, augment and mix.
+            epoch: The first to be served.
+            share: This process' part of each batch.
+
+        Raises:
+            TrainingError: The devices cannot share a batch equally.
+        """
+        super().__init__(len(squares), config, training=training, epoch=epoch, share=share)
         self._squares, self._labels = squares, labels
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return images float32 (B, S, S, 3) in 0..1 and labels float32 (B, 2)."""
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], ...]:
+        """Return this process' images float32 (B, S, S, 3) in 0..1, labels float32 (B, 2), and weights if any."""
         chosen = self._chosen(index)
+        ours = self._share.of(chosen)
         if not self._training:
-            return to_network_input(self._squares[chosen]), self._labels[chosen]
-        squares = [augment(self._squares[i], self._config.augmentation, self._rng(1, i)) for i in chosen]
-        return self._mixup(to_network_input(np.stack(squares)), self._labels[chosen], self._rng(2, index))
-
-    def _mixup(
-        self, images: NDArray[np.float32], labels: NDArray[np.float32], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            return to_network_input(self._squares[ours]), self._labels[ours], *self._weights(index)
         if not self._config.mixup_alpha:
-            return images, labels
+            return to_three_channels(self._augmented(ours)), self._labels[ours]
+        return self._mixed(ours, chosen, self._rng(2, index))
+
+    def _augmented(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """Return images as they are in this epoch, one channel in 0..1, float32 (B, S, S)."""
+        squares = [augment(self._squares[i], self._config.augmentation, self._rng(1, i)) for i in rows]
+        return to_unit_range(np.stack(squares))
+
+    def _mixed(
+        self, ours: NDArray[np.intp], batch: NDArray[np.intp], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Mix our images with others of the whole batch, before they have three channels."""
         share = np.float32(rng.beta(self._config.mixup_alpha, self._config.mixup_alpha))
-        partner = rng.permutation(len(images))
-        return share * images + (1 - share) * images[partner], share * labels + (1 - share) * labels[partner]
+        partners = self._share.of(batch[rng.permutation(len(batch))])
+        rows, positions = np.unique(np.concatenate([ours, partners]), return_inverse=True)
+        images, (own, other) = self._augmented(rows), np.split(positions, 2)
+        mixed = share * images[own] + (1 - share) * images[other]
+        return to_three_channels(mixed), share * self._labels[ours] + (1 - share) * self._labels[partners]
 
 
 class FeatureDataset(_Batches):
@@ -126,12 +187,19 @@ class FeatureDataset(_Batches):
         *,
         training: bool,
         epoch: int = 0,
+        share: Share = WHOLE,
     ) -> None:
-        """Build from features float32 (N, D) and labels float32 (N, 2); ``epoch`` is the first to be served."""
-        super().__init__(len(features), config, training=training, epoch=epoch)
+        """Build from features float32 (N, D) and labels float32 (N, 2); the rest is as in ``XrayDataset``."""
+        super().__init__(len(features), config, training=training, epoch=epoch, share=share)
         self._features, self._labels = features, labels
 
-    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return features float32 (B, D) and labels float32 (B, 2)."""
-        chosen = self._chosen(index)
-        return self._features[chosen], self._labels[chosen]
+    def __getitem__(self, index: int) -> tuple[NDArray[np.float32], ...]:
+        """Return this process' features float32 (B, D), labels float32 (B, 2), and weights if any."""
+        ours = self._share.of(self._chosen(index))
+        return self._features[ours], self._labels[ours], *self._weights(index)
+
+
+def _workers() -> int:
+    """Return how many batches to make at a time: the larger part of augmentation runs outside Python's lock."""
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(2, min(threads, _QUEUE))

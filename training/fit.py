@@ -1,7 +1,7 @@
 """Train one backbone: data folder in, run folder out.
 
-A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision and
-XLA), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
+A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision,
+XLA and devices), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
 ``history-<n>.csv``, ``timing.json`` (what each epoch took), ``stage-<n>.done``, ``tensorboard/`` where TensorFlow is
 present, and ``state.npz``, from which the same command goes on after the last finished epoch when it was cut off.
 """
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,12 +20,21 @@ from numpy.typing import NDArray
 
 from app.errors import Diverged, TrainingError
 from training.atomic import reading
+from training.average import WeightAverage
 from training.backbones import build_model, unfreeze
-from training.checkpoint import BestWeights, HistoryFile, TrainingState, WeightAverage
+from training.checkpoint import BestWeights, HistoryFile, TrainingState
 from training.claim import DataIdentity, claim
 from training.config import DEFAULT_EXECUTION, Execution, FitConfig, Stage
 from training.dataset import FeatureDataset, XrayDataset, load_squares, one_hot
-from training.manifest import Manifest
+from training.devices import (
+    distributed,
+    first_process_first,
+    is_first_process,
+    share_of,
+    undistributed,
+    wait_for_all,
+)
+from training.manifest import LABELS, Manifest
 from training.progress import EpochProgress
 from training.schedule import schedule_of
 from training.splits import Split, split
@@ -66,7 +76,7 @@ def fit(
         manifest: The data set.
         config: The recipe.
         run: The run folder; made if missing, resumed if it holds an unfinished run of the same recipe and data.
-        execution: Precision and XLA.
+        execution: Precision, XLA and devices.
         cache: Folder for preprocessed squares, which several runs may share; by default in the run folder.
         callbacks: Called in each stage after the run's own.
 
@@ -74,19 +84,23 @@ def fit(
         The model with the weights of the best epoch of the last stage, as ``run/best.weights.h5`` holds them.
 
     Raises:
-        TrainingError: The folder holds a run of another recipe, other data or another execution.
+        TrainingError: The folder holds a run of another recipe, other data or another execution, or the devices cannot
+            share a batch.
         Diverged: The validation loss was never a number.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    claim(run / "config.json", config)
-    claim(run / "data.json", DataIdentity(manifest=manifest.digest))
-    claim(run / "execution.json", execution)
+    share_of(execution).assert_divides(config.batch_size)
+    with first_process_first("claim of the run folder"):
+        run.mkdir(parents=True, exist_ok=True)
+        claim(run / "config.json", config)
+        claim(run / "data.json", DataIdentity(manifest=manifest.digest))
+        claim(run / "execution.json", execution)
     parts = split(manifest, config.split_seed)
     whole = _Run(manifest, parts, config, execution, run, cache or run / "cache", callbacks)
     keras.utils.set_random_seed(config.seed)
     model: keras.Model | None = None
-    for number in range(len(config.stages)):
-        model = _run_stage(whole, number)
+    with distributed(execution):
+        for number in range(len(config.stages)):
+            model = _run_stage(whole, number)
     assert model is not None  # The configuration has at least one stage.
     return model
 
@@ -140,8 +154,10 @@ def _run_stage(run: _Run, number: int) -> keras.Model:
         stream = random.getstate()
         unfreeze(model.get_layer("backbone"), stage.unfrozen_layers)
         _train(model, run, number)
-        done.touch()
+        if is_first_process():
+            done.touch()
         random.setstate(stream)  # The next stage is the same whether or not this process trained this one.
+    wait_for_all(f"end of stage {number}")
     model.load_weights(run.best_weights(number))
     return model
 
@@ -192,9 +208,22 @@ def _compile(model: keras.Model, stage: Stage, config: FitConfig, execution: Exe
     model.compile(
         optimizer=_optimizer(stage),
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=config.label_smoothing),
-        metrics=["accuracy"],
+        weighted_metrics=["accuracy"],  # The same as unweighted where nothing has a weight.
         jit_compile=execution.xla,
     )
+    _build_metrics(model)
+
+
+def _build_metrics(model: keras.Model) -> None:
+    """Make the state of loss and metrics now.
+
+    Keras on JAX would make it from the first training batch, and then serve the batches that its workers had
+    fetched ahead, of the epoch before the first, in the first epoch.
+    """
+    nothing = np.zeros((1, len(LABELS)), np.float32)
+    model.compute_loss(y=nothing, y_pred=nothing, training=False)
+    model.compute_metrics(None, nothing, nothing)
+    model.reset_metrics()
 
 
 def _head_of(model: keras.Model) -> keras.Model:
@@ -208,24 +237,31 @@ def _data(
     config = run.config.of_stage(stage)
     datasets = []
     for records, training in ((run.parts.train, True), (run.parts.validation, False)):
-        squares = load_squares(run.manifest.root, records, run.cache, stage.image_size)
+        with first_process_first("preprocessed squares"):
+            squares = load_squares(run.manifest.root, records, run.cache, stage.image_size)
+        given: dict[str, Any] = {"training": training, "epoch": epoch, "share": share_of(run.execution)}
         if run.config.has_constant_features(stage):
             features = _features(model, XrayDataset(squares, one_hot(records), config, training=False))
-            datasets.append(FeatureDataset(features, one_hot(records), config, training=training, epoch=epoch))
+            datasets.append(FeatureDataset(features, one_hot(records), config, **given))
         else:
-            datasets.append(XrayDataset(squares, one_hot(records), config, training=training, epoch=epoch))
+            datasets.append(XrayDataset(squares, one_hot(records), config, **given))
     return datasets[0], datasets[1]
 
 
 def _features(model: keras.Model, images: XrayDataset) -> NDArray[np.float32]:
     backbone = keras.Model(model.input, model.get_layer("features").output)
-    return np.asarray(backbone.predict(images, verbose=0), np.float32)
+    with undistributed():
+        return np.asarray(backbone.predict(images, verbose=0), np.float32)
 
 
 def _tensorboard(folder: Path) -> list[keras.callbacks.Callback]:
     """Log to TensorBoard where it can be: Keras writes these logs with TensorFlow, whatever the backend."""
-    if not (find_spec("tensorflow") and find_spec("tensorboard")):
+    if not is_first_process() or not (find_spec("tensorflow") and find_spec("tensorboard")):
         return []
+    if keras.backend.backend() != "tensorflow":
+        import tensorflow as tf
+
+        tf.config.set_visible_devices([], "GPU")  # It would take their memory away from the backend.
     return [keras.callbacks.TensorBoard(folder, write_graph=False)]
 
 

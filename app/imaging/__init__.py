@@ -2,7 +2,14 @@
 
 from app.imaging.decode import ACCEPTED_FORMATS, decode, sniff_format
 from app.imaging.grey import RADIOGRAPH_MODALITIES, DecodeLimits, GreyImage, ImageWarning
-from app.imaging.preprocess import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input, to_square
+from app.imaging.preprocess import (
+    IMAGE_SIZE,
+    PREPROCESSING_VERSION,
+    to_network_input,
+    to_square,
+    to_three_channels,
+    to_unit_range,
+)
 
 __all__ = [
     "ACCEPTED_FORMATS",
@@ -16,4 +23,6 @@ __all__ = [
     "sniff_format",
     "to_network_input",
     "to_square",
+    "to_three_channels",
+    "to_unit_range",
 ]

@@ -40,5 +40,14 @@ def to_network_input(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
     Returns:
         Network input, float32 in 0..1, shape (..., S, S, 3), C-contiguous.
     """
-    scaled = squares.astype(np.float32) / np.float32(255)
-    return np.repeat(scaled[..., np.newaxis], 3, axis=-1)
+    return to_three_channels(to_unit_range(squares))
+
+
+def to_unit_range(squares: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Scale grey levels 0..255 to float32 in 0..1, of the same shape."""
+    return np.divide(squares, np.float32(255), dtype=np.float32)
+
+
+def to_three_channels(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Repeat (..., S, S) over three equal channels, (..., S, S, 3), C-contiguous."""
+    return np.repeat(grey[..., np.newaxis], 3, axis=-1)

@@ -10,7 +10,8 @@ from app.errors import TrainingError
 from app.imaging import decode, to_network_input, to_square
 from tests.images import dicom, encode, radiograph
 from training.config import Augmentation, FitConfig
-from training.dataset import XrayDataset, load_squares, one_hot
+from training.dataset import FeatureDataset, XrayDataset, load_squares, one_hot
+from training.devices import Share
 from training.manifest import Manifest, read_manifest
 
 DEEP = radiograph(150, 260, seed=3).astype(np.uint16) * 16
@@ -164,3 +165,45 @@ def test_keras_feeds_each_batch_of_each_epoch_once(first_epoch: int) -> None:
     assert Counter(asked) == {
         (past, first_epoch + past + 1, index): 1 for past in range(5) for index in range(len(data))
     }
+
+
+FEATURES = np.arange(20, dtype=np.float32).reshape(10, 2)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("config", [AUGMENTED, PLAIN], ids=["augmented and mixed", "plain"])
+def test_the_shares_of_processes_make_up_the_batches_of_one(config: FitConfig, training: bool) -> None:
+    def datasets(share: Share) -> list[XrayDataset | FeatureDataset]:
+        images = XrayDataset(*made_up(), config, training=training, epoch=2, share=share)
+        return [images, FeatureDataset(FEATURES, made_up()[1], config, training=training, epoch=2, share=share)]
+
+    shares = [datasets(Share(devices=4, processes=2, process=process)) for process in (0, 1)]
+    for whole, first, second in zip(datasets(Share(devices=4)), *shares, strict=True):
+        assert len(whole) == len(first) == len(second) == (2 if training else 3)
+        for index in range(len(whole)):
+            parts = zip(first[index], second[index], strict=True)
+            assert_equal_batches(tuple(np.concatenate(part) for part in parts), whole[index])
+
+
+def test_devices_share_what_one_is_fed_but_for_the_rest_that_they_cannot_share() -> None:
+    data = XrayDataset(*made_up(), AUGMENTED, training=True, share=Share(devices=2))
+    for index in range(3):
+        assert_equal_batches(data[index], dataset(AUGMENTED)[index])
+    data = XrayDataset(*made_up(), PLAIN, training=True, share=Share(devices=4))
+    assert len(data) == 2
+    for index in range(2):
+        assert_equal_batches(data[index], dataset(PLAIN)[index])
+
+
+def test_validation_on_several_devices_measures_what_it_does_on_one() -> None:
+    model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+    model.compile("sgd", "mse", weighted_metrics=["accuracy"])
+    alone = model.evaluate(dataset(PLAIN, training=False), verbose=0)
+    filled_up = XrayDataset(*made_up(), PLAIN, training=False, share=Share(devices=4))
+    assert [len(filled_up[index][0]) for index in range(len(filled_up))] == [4, 4, 4]
+    assert model.evaluate(filled_up, verbose=0) == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_batch_that_devices_cannot_share_is_refused() -> None:
+    with pytest.raises(TrainingError, match="3 devices cannot share a batch of 4 images equally: give a --batch-size"):
+        XrayDataset(*made_up(), PLAIN, training=True, share=Share(devices=3))

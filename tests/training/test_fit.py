@@ -15,7 +15,7 @@ from tests.training.fixtures import FinishedRun
 from tests.training.tiny import CONFIG, STAGE
 from training.backbones import build_model
 from training.config import Augmentation, Execution, FitConfig
-from training.dataset import XrayDataset, load_squares, one_hot
+from training.dataset import FeatureDataset, XrayDataset, load_squares, one_hot
 from training.fit import fit, load_best, read_config, read_data_digest
 from training.manifest import Manifest
 from training.splits import split
@@ -118,7 +118,16 @@ def test_xla_is_a_setting_of_execution(tiny_data: Manifest, tmp_path: Path) -> N
         "precision": "float32",
         "float16_softmax": False,
         "xla": True,
+        "devices": 1,
     }
+
+
+def test_a_batch_that_devices_cannot_share_is_refused_before_the_folder_is_claimed(
+    tiny_data: Manifest, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="3 devices cannot share a batch of 16 images"):
+        fit(tiny_data, CONFIG, tmp_path / "run", Execution(devices=3))
+    assert not (tmp_path / "run").exists()
 
 
 def test_another_execution_in_the_same_folder_is_refused(tiny_data: Manifest, tmp_path: Path) -> None:
@@ -209,11 +218,14 @@ def test_features_of_a_frozen_backbone_are_computed_once(tiny_data: Manifest, tm
     frozen = STAGE.model_copy(update={"unfrozen_layers": 0, "epochs": 3})
     config = plain.model_copy(update={"stages": (frozen,)})
     assert config.has_constant_features(frozen)
-    forward: list[tuple[int, ...]] = []
+    served: list[type] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(XrayDataset, "__getitem__", counting(XrayDataset.__getitem__, forward))
+        for kind in (XrayDataset, FeatureDataset):
+            patch.setattr(kind, "__getitem__", noting(kind, served))
         once = fit(tiny_data, config, tmp_path / "once")
-    assert len(forward) == len(set(forward))  # Each batch of images was made once.
+    first = served.index(FeatureDataset)
+    assert set(served[:first]) == {XrayDataset}
+    assert set(served[first:]) == {FeatureDataset}  # From the first epoch on no image is asked for.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FitConfig, "has_constant_features", lambda *_: False)
         every = fit(tiny_data, config, tmp_path / "every")
@@ -223,12 +235,14 @@ def test_features_of_a_frozen_backbone_are_computed_once(tiny_data: Manifest, tm
         assert ours == pytest.approx(theirs, abs=1e-4)
 
 
-def counting(get: Callable[[XrayDataset, int], Any], calls: list[tuple[int, ...]]) -> Callable[[XrayDataset, int], Any]:
-    def counted(self: XrayDataset, index: int) -> Any:
-        calls.append((id(self), index))
+def noting(kind: type, served: list[type]) -> Callable[[Any, int], Any]:
+    get = kind.__getitem__
+
+    def noted(self: Any, index: int) -> Any:
+        served.append(kind)
         return get(self, index)
 
-    return counted
+    return noted
 
 
 @pytest.mark.parametrize(
@@ -263,9 +277,10 @@ def test_the_time_of_each_epoch_is_kept(finished: FinishedRun) -> None:
 
 def test_tensorboard_has_the_metrics_of_each_stage(finished: FinishedRun) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
 
     for stage in (0, 1):
         events = EventAccumulator(str(finished.run / "tensorboard" / f"stage-{stage}" / "validation"))
         events.Reload()
-        logged = [tensor.tensor_proto.float_val[0] for tensor in events.Tensors("epoch_loss")]
+        logged = [float(make_ndarray(tensor.tensor_proto)) for tensor in events.Tensors("epoch_loss")]
         assert logged == pytest.approx([row["val_loss"] for row in history(finished.run, stage)], rel=1e-5)

@@ -18,11 +18,9 @@ from PIL import Image
 
 import training.atomic
 import training.evaluate
-import training.export
 import training.fit
 from training.backbones import BACKBONES, Backbone
 from training.config import Augmentation, FitConfig, Stage
-from training.export import export
 from training.manifest import Manifest, read_manifest
 from training.progress import EpochProgress
 
@@ -80,6 +78,16 @@ def tiny_network(
 
 
 TINY: Final = Backbone(tiny_network, "tf", "tiny_no_top.h5")
+
+
+def one_weight(value: float) -> keras.Model:
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[value]], np.float32)])
+    return model
+
+
+def weight_of(model: keras.Model) -> float:
+    return float(model.get_weights()[0][0, 0])
 
 
 def cut_off_at(stage: int, epoch: int, batch: int, cut_off: Callable[[], Any]) -> type[EpochProgress]:
@@ -144,10 +152,12 @@ def make_data(root: Path, groups: int = GROUPS_A_CLASS) -> Manifest:
 
 def export_tiny(run: Path, manifest: Manifest, models: Path, name: str | None = None) -> Any:
     """Export with a few bootstrap rounds, whose number is not what is tested, and a given temperature."""
+    import training.export  # Needs TensorFlow, which ``fit`` does not.
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.export, "fit_temperature", lambda *_: TEMPERATURE)
         patch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
-        return export(run, manifest, models, name)
+        return training.export.export(run, manifest, models, name)
 
 
 def kill() -> None:
