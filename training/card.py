@@ -49,7 +49,7 @@ def _model(metadata: Metadata, config: FitConfig) -> str:
     stages = [f"  {number}. {_stage(stage, config)}" for number, stage in enumerate(config.stages, start=1)]
     return "\n".join(
         [
-            f"- Backbone {config.backbone}, initial weights: {config.weights}, "
+            f"- Backbone {config.backbone}, initial weights: {config.initial_weights}, "
             f"scaling inside the graph: {config.scaling.replace('_', ' ')}; "
             f"head {config.head.units[0]}/{config.head.units[1]} fully connected; "
             f"{metadata.parameter_count:,} parameters.",

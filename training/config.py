@@ -131,6 +131,11 @@ class FitConfig(_Frozen):
         """Name the run among those of a study."""
         return f"{self.recipe}/{self.backbone}/{self.seed}"
 
+    @property
+    def initial_weights(self) -> str:
+        """Say for everybody to read where the run begins: "imagenet", "random" or "a file", which is not named."""
+        return self.weights if self.weights in ("imagenet", "random") else "a file"
+
     def of_stage(self, stage: Stage) -> "FitConfig":
         """Return the configuration with the augmentation and mixup that a stage brings instead of the run's."""
         brought = {name: getattr(stage, name) for name in ("augmentation", "mixup_alpha")}

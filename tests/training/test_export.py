@@ -89,6 +89,12 @@ def test_the_card_says_which_layers_learn_and_how_the_rate_falls() -> None:
     )
 
 
+def test_the_card_names_no_weights_file(finished: FinishedRun) -> None:
+    """The card goes with the model, to whoever asks the service for it."""
+    config = finished.config.model_copy(update={"weights": "/home/somebody/of-ward-nine.h5"})
+    assert "initial weights: a file, " in training.card._model(finished.artifact.metadata, config)
+
+
 def test_a_second_export_gets_the_next_version(finished: FinishedRun, tmp_path: Path) -> None:
     first = tmp_path / "other" / "1"
     shutil.copytree(finished.artifact.path, first)
