@@ -186,6 +186,9 @@ def test_figures_of_others_stay(tmp_path: Path) -> None:
         ("python -m training study --data xrays --seed 7", "python -m training study --data FOLDER --seed 7"),
         ("x --data=/a/b --out runs/mrs-smith -v", "x --data=FOLDER --out FOLDER -v"),
         ("x --data 'our patients' --model 'C:\\m'", "x --data FOLDER --model FOLDER"),
+        ("x --out mrs-smith --models=ward9 --limit 9", "x --out FOLDER --models=FOLDER --limit 9"),
+        ("x --weights ward9.h5 --recipe smith.toml", "x --weights FOLDER --recipe FOLDER"),
+        ("x --weights random --recipe native", "x --weights random --recipe native"),
         ("x --data o'brien", "Not shown: it names folders."),
     ],
 )
