@@ -129,7 +129,7 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def kept_epoch(epochs: Sequence[Mapping[str, float]], monitor: Monitor) -> int | None:
-    """Find the epoch, from 0, whose weights a stage kept: the first of the best with a loss. None where none has one."""
+    """Find the epoch, from 0, whose weights a stage kept: the first of the best that has a loss; None if none has."""
     sign = 1 if monitor == "val_accuracy" else -1
     values = [np.nan if np.isnan(epoch["val_loss"]) else sign * epoch[monitor] for epoch in epochs]
     numbers = [value for value in values if not np.isnan(value)]

@@ -127,7 +127,8 @@ def read_evidence(study: Study) -> Evidence:
     winner = choose_winner(models)
     environment, command = _read_environment(study.folder)
     return Evidence(
-        title="Three backbones on chest X-rays: COVID-19 and non-COVID",
+        title=f"{', '.join(dict.fromkeys(run.backbone for run in study.config.runs))} on chest X-rays: COVID-19 and "
+        "non-COVID",
         command=command,
         manifest=study.manifest,
         split=study.parts,

@@ -80,6 +80,7 @@ def test_evidence_holds_every_run(studied: Study, tiny_backbones: None) -> None:
         assert of.execution
         assert 0 <= of.threshold <= 1
     assert set(evidence.trivial_rules) == {"not_square", "mean_brightness", "contrast"}
+    assert evidence.title == "VGG16, ResNet50, NASNetLarge on chest X-rays: COVID-19 and non-COVID"
     assert evidence.command == "python -m training study"
     assert evidence.environment["backend"] == "tensorflow"
 
