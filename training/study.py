@@ -107,7 +107,7 @@ def export_run(study: Study, run: FitConfig, models: Path, name: str | None = No
 def _export_once(study: Study, run: FitConfig, models: Path) -> Artifact:
     from training.export import find_exported
 
-    return find_exported(study.run_folder(run), study.manifest, models) or export_run(study, run, models)
+    return find_exported(study.run_folder(run), models) or export_run(study, run, models)
 
 
 def _check_weights(runs: list[FitConfig]) -> None:
