@@ -3,8 +3,8 @@
 A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision,
 XLA and devices), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
 ``history-<n>.csv``, ``timing.json`` (what each epoch took), ``stage-<n>.done``, ``tensorboard/`` where TensorFlow is
-present, ``exported.json`` (the artifact that was last made of it), and ``state.npz``, from which the same command goes on after
-the last finished epoch when it was cut off.
+present, ``exported.json`` (the artifact that was last made of it), and ``state.npz``, from which the same command goes
+on after the last finished epoch when it was cut off.
 """
 
 import logging
