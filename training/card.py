@@ -131,8 +131,8 @@ def _results(metadata: Metadata) -> str:
     return "\n\n".join(
         [
             "Measured with the exported model in OpenVINO, float32. Intervals: 95 %, bootstrap by group. "
-            "The epoch, the temperature and the threshold were chosen on validation; the test part was evaluated "
-            "once, at export.",
+            "The epoch, the temperature and the threshold were chosen on validation; nothing was chosen on the test "
+            "part.",
             table(["metric", *splits], rows),
             "Test part by source (not estimable from a class that it lacks, nor shown from fewer than "
             f"{FEWEST_IMAGES} images):",
