@@ -174,10 +174,13 @@ def find_run(
 
 
 def _score(validation: Answers) -> tuple[float, float]:
-    """Return accuracy at 0.5 and the negative cross-entropy of the calibrated probabilities."""
+    """Return how many are right at 0.5, and the negative cross-entropy of the calibrated probabilities.
+
+    Counts, as means of accuracies that are equal may differ in their last digit.
+    """
     right = (validation.probabilities >= 0.5) == (validation.labels == POSITIVE)
     of_label = np.where(validation.labels == POSITIVE, validation.probabilities, 1 - validation.probabilities)
-    return float(right.mean()), float(np.log(np.maximum(of_label, 1e-7)).mean())
+    return float(right.sum()), float(np.log(np.maximum(of_label, 1e-7)).mean())
 
 
 def _trained_model(study: Study, run: FitConfig) -> TrainedModel:

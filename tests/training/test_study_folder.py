@@ -55,6 +55,18 @@ def test_of_equal_accuracies_the_lower_cross_entropy_wins() -> None:
     assert models[choose_winner(models)].backbone == "ResNet50"
 
 
+def test_equal_means_over_seeds_are_equal_however_they_are_rounded() -> None:
+    """Five and three of six are as many as four and four; their shares, 5/6 and 3/6, sum up to more than twice 4/6."""
+    five, three, four = (0.1, 0.2, 0.6, 0.7, 0.8, 0.9), (0.9, 0.8, 0.7, 0.7, 0.8, 0.9), (0.1, 0.51, 0.51, 0.7, 0.8, 0.9)
+    models = [
+        model("ResNet50", 7, *five),
+        model("ResNet50", 8, *three),
+        model("VGG16", 7, *four),
+        model("VGG16", 8, *four),
+    ]
+    assert models[choose_winner(models)].backbone == "VGG16"  # The lower cross-entropy.
+
+
 def test_recipes_compete_as_backbones_do() -> None:
     models = [model("VGG16", 7, *FAIR, recipe="original"), model("VGG16", 7, *GOOD)]
     assert models[choose_winner(models)].recipe == "native"
