@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 
 from app.artifact import Artifact
+from app.errors import TrainingError
 from training.answers import answer
 from training.backbones import build_model
 from training.claim import claim
@@ -63,7 +64,13 @@ def study(
     report = write_report(evidence, out / "report")
     winner = find_run(opened, evidence.models)
     logger.info("The winner on validation is %s; the report is %s.", winner.name, report)
-    return Outcome(report, winner.name, _export_once(opened, winner, models) if can_export() else None)
+    try:
+        artifact = _export_once(opened, winner, models) if can_export() else None
+    except TrainingError as error:
+        raise TrainingError(
+            f"The report {report} is written, but the winner, {winner.name}, cannot be exported. {error}"
+        ) from error
+    return Outcome(report, winner.name, artifact)
 
 
 def train(study: Study, execution: Execution, command: str) -> None:

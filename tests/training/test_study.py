@@ -152,6 +152,20 @@ def test_the_same_command_again_exports_nothing_again(outcome: Outcome, tiny_dat
     assert [path.name for path in outcome.artifact.path.parent.iterdir()] == ["1"]
 
 
+def test_a_winner_that_cannot_be_exported_is_named_with_the_report(
+    studied: Study, tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_rounds: None
+) -> None:
+    def collapsed(*_: object) -> None:
+        raise TrainingError("It answers too evenly.")
+
+    monkeypatch.setattr(training.study, "export_run", collapsed)
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    winner = r"the winner, tiny/\w+/7, cannot be exported\. It answers too evenly\."
+    with pytest.raises(TrainingError, match=rf"index\.html is written, but {winner}"):
+        study(tiny_data, STUDY, Execution(), folder, tmp_path / "models", "python -m training study")
+    assert (folder / "report/index.html").is_file()
+
+
 def test_without_tensorflow_as_backend_it_ends_with_the_report(
     studied: Study, tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_rounds: None
 ) -> None:
