@@ -8,47 +8,42 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 
-from app.errors import CxrError, TrainingError
-from training.config import Execution, FitConfig, Precision, StudyConfig, read_recipe
+from app.errors import TrainingError
+from training.config import StudyConfig
+from training.options import (
+    JOIN,
+    RECIPE_HELP,
+    STDERR,
+    STUDY_BACKBONES,
+    STUDY_RECIPES,
+    BatchSize,
+    DataFolder,
+    Devices,
+    Epochs,
+    Float16Softmax,
+    Models,
+    PrecisionOption,
+    Public,
+    SkipUnreadable,
+    Weights,
+    Xla,
+    errors_for_people,
+    execution_of,
+    read_data,
+    recipe_of,
+    say_how_split,
+)
 
 if TYPE_CHECKING:
     from app.artifact import Artifact
-    from training.manifest import Manifest
-
-RECIPES: Final = Path(__file__).parent / "recipes"
-RECIPE_HELP: Final = "A TOML file, or the name of one that ships: native, original, scratch, shipped."
-STUDY_RECIPES: Final = ("original", "native")
-STUDY_BACKBONES: Final = ("VGG16", "ResNet50", "NASNetLarge")
-"""Those that the original study compared."""
-
-_JOIN: Final = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID")
-"""Keras' own environment variables, for a launcher that sets them."""
 
 app = typer.Typer(no_args_is_help=True, help="Train and export the chest X-ray classifier. Research use only.")
-_stderr = Console(stderr=True)
-
-DataFolder = Annotated[Path, typer.Option("--data", help="Folder with 0/ and 1/, or non-COVID/ and COVID-19/.")]
-Weights = Annotated[str | None, typer.Option(help="'imagenet', 'random', or a Keras weights file.")]
-BatchSize = Annotated[int | None, typer.Option(min=2, help="Images a step.")]
-Epochs = Annotated[int | None, typer.Option(min=1, help="At most, in every stage.")]
-PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What is computed in; weights stay float32.")]
-Float16Softmax = Annotated[bool, typer.Option("--float16-softmax", help="With mixed_float16.")]
-Xla = Annotated[bool | None, typer.Option("--xla/--no-xla", help="By default as Keras decides.")]
-Devices = Annotated[
-    str, typer.Option(help="Devices that share each batch: a number, or 'all'. More than one needs the JAX backend.")
-]
-Models = Annotated[Path, typer.Option(help="Where models/<name>/<version> is made.")]
-Public = Annotated[bool, typer.Option("--public", help="Without images, file names, groups: for anybody to read.")]
-SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
 
 
 @app.command()
@@ -63,10 +58,10 @@ def preview(
 
     Example: python -m training preview --data covid-xray-dataset --out preview
     """
-    with _errors_for_people():
+    with errors_for_people():
         from training.preview import preview as run_preview
 
-        for path in run_preview(_read_manifest(data, skip_unreadable), out, seed, count):
+        for path in run_preview(read_data(data, skip_unreadable), out, seed, count):
             typer.echo(path)
 
 
@@ -84,11 +79,11 @@ def data_card(
 
     Example: python -m training data --data covid-xray-dataset --out card
     """
-    with _errors_for_people():
+    with errors_for_people():
         from training.data_card import write_data_card
         from training.data_facts import measure_data
 
-        manifest = _read_manifest(data, skip_unreadable)
+        manifest = read_data(data, skip_unreadable)
         facts = measure_data(manifest, seed, list_files=list_files, progress="Measuring images")
         typer.echo(write_data_card(facts, out))
 
@@ -121,18 +116,18 @@ def study(
 
     Example: python -m training study --data covid-xray-dataset --out runs/study
     """
-    with _errors_for_people():
+    with errors_for_people():
         runs = tuple(
-            _recipe(name, epochs, backbone=of, seed=number, weights=weights, batch_size=batch_size)
+            recipe_of(name, epochs, backbone=of, seed=number, weights=weights, batch_size=batch_size)
             for name in recipe or STUDY_RECIPES
             for of in backbone or STUDY_BACKBONES
             for number in seed or (None,)
         )
-        config, execution = StudyConfig(runs=runs, limit=limit), _execution(precision, float16_softmax, xla, devices)
+        config, execution = StudyConfig(runs=runs, limit=limit), execution_of(precision, float16_softmax, xla, devices)
         from training.study import study as run_study
 
-        manifest = _read_manifest(data, skip_unreadable)
-        _say_how_split(manifest)
+        manifest = read_data(data, skip_unreadable)
+        say_how_split(manifest)
         outcome = run_study(manifest, config, execution, out, models, _command())
         typer.echo(outcome.report)
         typer.echo(f"winner on validation: {outcome.winner}")
@@ -140,7 +135,7 @@ def study(
             _print_artifact(outcome.artifact)
         else:
             note = f"To export it with TensorFlow: python -m training export {out} --data {data}"
-            _stderr.print(note, soft_wrap=True)
+            STDERR.print(note, soft_wrap=True)
 
 
 @app.command()
@@ -155,11 +150,11 @@ def report(
 
     Example: python -m training report runs/study --data covid-xray-dataset --public --out docs/study
     """
-    with _errors_for_people():
+    with errors_for_people():
         from training.report import write_report
         from training.study_folder import open_study, read_evidence
 
-        evidence = read_evidence(open_study(run, _read_manifest(data, skip_unreadable)))
+        evidence = read_evidence(open_study(run, read_data(data, skip_unreadable)))
         typer.echo(write_report(evidence, out or run / "report", public=public))
 
 
@@ -178,13 +173,13 @@ def fit(
     xla: Xla = None,
     devices: Devices = "1",
     coordinator: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", envvar=_JOIN[0], help="Of several machines: process 0's address.")
+        str | None, typer.Option(metavar="HOST:PORT", envvar=JOIN[0], help="Of several machines: process 0's address.")
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(min=2, envvar=_JOIN[1], help="Of several machines: how many, one process on each.")
+        int | None, typer.Option(min=2, envvar=JOIN[1], help="Of several machines: how many, one process on each.")
     ] = None,
     process: Annotated[
-        int | None, typer.Option(min=0, envvar=_JOIN[2], help="Of several machines: this process' number, from 0.")
+        int | None, typer.Option(min=0, envvar=JOIN[2], help="Of several machines: this process' number, from 0.")
     ] = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
@@ -192,15 +187,15 @@ def fit(
 
     Example: python -m training fit --data covid-xray-dataset --backbone NASNetLarge --out runs/nasnetlarge
     """
-    with _errors_for_people():
-        config = _recipe(recipe, epochs, backbone=backbone, weights=weights, seed=seed, batch_size=batch_size)
+    with errors_for_people():
+        config = recipe_of(recipe, epochs, backbone=backbone, weights=weights, seed=seed, batch_size=batch_size)
         from training.devices import join
         from training.fit import fit as run_fit
 
         join(coordinator, processes, process)
-        execution = _execution(precision, float16_softmax, xla, devices)
-        manifest = _read_manifest(data, skip_unreadable)
-        _say_how_split(manifest)
+        execution = execution_of(precision, float16_softmax, xla, devices)
+        manifest = read_data(data, skip_unreadable)
+        say_how_split(manifest)
         run_fit(manifest, config, out, execution)
         typer.echo(out / "best.weights.h5")
 
@@ -239,13 +234,13 @@ def tune(
 
     Example: python -m training tune --data covid-xray-dataset --backbone NASNetLarge --out runs/search --trials 30
     """
-    with _errors_for_people():
-        config = _recipe(recipe, epochs, backbone=backbone, weights=weights, seed=seed)
-        execution = _execution(precision, float16_softmax, xla)
-        from training.tune import tune as run_tune
+    with errors_for_people():
+        config = recipe_of(recipe, epochs, backbone=backbone, weights=weights, seed=seed)
+        execution = execution_of(precision, float16_softmax, xla)
+        from training.search.tune import tune as run_tune
 
-        manifest = _read_manifest(data, skip_unreadable)
-        _say_how_split(manifest)
+        manifest = read_data(data, skip_unreadable)
+        say_how_split(manifest)
         result = run_tune(manifest, config, out, trials, execution, storage=storage, study_name=study_name)
         typer.echo(result.table)
         typer.echo(result.best)
@@ -265,10 +260,10 @@ def export(
 
     Example: python -m training export runs/study --data covid-xray-dataset --backbone NASNetLarge
     """
-    with _errors_for_people():
+    with errors_for_people():
         if not find_spec("tensorflow") or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
             raise TrainingError("An export needs TensorFlow as Keras' backend: install it, and unset KERAS_BACKEND.")
-        manifest = _read_manifest(data, skip_unreadable)
+        manifest = read_data(data, skip_unreadable)
         if (run / "study.json").exists():
             from training.study import export_run
             from training.study_folder import find_run, open_study, read_models
@@ -299,11 +294,11 @@ def evaluate(
 
     Example: python -m training evaluate --model models/nasnetmobile --data our-hospital --out evaluation
     """
-    with _errors_for_people():
+    with errors_for_people():
         from training.external import evaluate as run_evaluate
         from training.report import write_report
 
-        manifest = _read_manifest(data, skip_unreadable, both_classes=False)
+        manifest = read_data(data, skip_unreadable, both_classes=False)
         typer.echo(write_report(run_evaluate(model, manifest, engine, _command()), out, public=public))
 
 
@@ -315,49 +310,6 @@ def _print_artifact(artifact: "Artifact") -> None:
     typer.echo(artifact.path)
     for metric, measured in artifact.metadata.metrics["test"]["metrics"].items():
         typer.echo(f"{metric} {measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})")
-
-
-def _read_manifest(data: Path, skip_unreadable: bool, *, both_classes: bool = True) -> "Manifest":
-    from training.images import leave_out_unreadable
-    from training.manifest import read_manifest
-
-    manifest = read_manifest(data, both_classes=both_classes)
-    return leave_out_unreadable(manifest, progress="Checking images") if skip_unreadable else manifest
-
-
-def _recipe(recipe: str, epochs: int | None, **overrides: object) -> FitConfig:
-    shipped = RECIPES / f"{recipe}.toml"
-    config = read_recipe(shipped if shipped.exists() else Path(recipe), **overrides)
-    if not epochs:
-        return config
-    stages = tuple(stage.model_copy(update={"epochs": epochs}) for stage in config.stages)
-    return config.model_copy(update={"stages": stages})
-
-
-def _execution(precision: Precision, float16_softmax: bool, xla: bool | None, devices: str = "1") -> Execution:
-    from training.devices import count_devices
-
-    return Execution(
-        precision=precision,
-        float16_softmax=float16_softmax,
-        xla="auto" if xla is None else xla,
-        devices=count_devices(devices),
-    )
-
-
-def _say_how_split(manifest: "Manifest") -> None:
-    if not manifest.grouped:
-        note = "metadata.csv does not give every image a group: a patient may be in two parts of the split."
-        _stderr.print(note, soft_wrap=True)
-
-
-@contextmanager
-def _errors_for_people() -> Iterator[None]:
-    try:
-        yield
-    except (CxrError, OSError) as error:
-        _stderr.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
 
 
 if __name__ == "__main__":

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from training.atomic import reading, replacing
 from training.config import FitConfig
-from training.dataset import XrayDataset, load_squares, one_hot
+from training.dataset import XrayDataset, one_hot
 from training.fit import load_best
 from training.manifest import Manifest, Record
 from training.network import logits_of
 from training.splits import Split
+from training.squares import load_squares
 
 
 @dataclass(frozen=True, slots=True)

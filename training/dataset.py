@@ -1,9 +1,6 @@
-"""Manifest to network input: decode and preprocess once, keep uint8 squares, feed batches."""
+"""Preprocessed squares to what a network is fed: batches, augmented in training, alike however training is cut off."""
 
-import hashlib
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import keras
@@ -11,53 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.imaging import (
-    IMAGE_SIZE,
-    PREPROCESSING_VERSION,
     to_network_input,
-    to_square,
     to_three_channels,
     to_unit_range,
 )
-from training.atomic import reading
 from training.augment import augment
 from training.config import FitConfig
 from training.devices import WHOLE, Share
-from training.images import map_images
+from training.environment import usable_threads
 from training.manifest import LABELS, Record
 
 _QUEUE: Final = 8
 """Batches that are made ahead; at 224 pixels and 128 images each has 77 MB."""
-
-
-def load_squares(
-    root: Path, records: Sequence[Record], cache: Path | None = None, size: int = IMAGE_SIZE
-) -> NDArray[np.uint8]:
-    """Decode and preprocess images, or read the result of an earlier call.
-
-    Args:
-        root: The data folder.
-        records: Which images.
-        cache: Folder for the result, named by a digest of everything it depends on; None: no cache.
-        size: Side of the squares in pixels.
-
-    Returns:
-        Grey levels, uint8, shape (N, size, size), in the order of the records.
-
-    Raises:
-        TrainingError: Images cannot be read; the message names them.
-    """
-    key = "\n".join([f"preprocessing {PREPROCESSING_VERSION}, size {size}", *(r.sha256 for r in records)])
-    path = cache / f"squares-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy" if cache else None
-    if path and path.exists():
-        with reading(path):
-            return np.asarray(np.load(path))
-    squares = np.stack(map_images(root, records, lambda image: to_square(image.pixels, size)))
-    if path:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.npy")
-        np.save(partial, squares)
-        partial.replace(path)
-    return squares
 
 
 def one_hot(records: Sequence[Record]) -> NDArray[np.float32]:
@@ -201,5 +163,4 @@ class FeatureDataset(_Batches):
 
 def _workers() -> int:
     """Return how many batches to make at a time: the larger part of augmentation runs outside Python's lock."""
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(2, min(threads, _QUEUE))
+    return max(2, min(usable_threads(), _QUEUE))

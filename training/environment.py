@@ -34,8 +34,12 @@ def processor() -> str:
     """Return the processor's name and how many of its threads this process may use."""
     names = [line.split(":", 1)[1].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {threads} threads"
+    return f"{name}, {usable_threads()} threads"
+
+
+def usable_threads() -> int:
+    """Return how many of the processor's threads this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def training_environment() -> dict[str, str]:

@@ -32,7 +32,6 @@ from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input
 from training.atomic import reading, replacing
 from training.card import model_card
 from training.config import FitConfig
-from training.dataset import load_squares
 from training.environment import git_commit, library_versions
 from training.evaluate import THRESHOLD_RULE, describe, fit_temperature, fit_threshold
 from training.fit import load_best, read_config, read_data_digest
@@ -42,6 +41,7 @@ from training.manifest import LABELS, Manifest, Record
 from training.network import logits_of
 from training.properties import measure_trivial_rules
 from training.splits import split
+from training.squares import load_squares
 
 _BATCH: Final = 8
 

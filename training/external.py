@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from app.artifact import Artifact, Outputs, open_artifact
 from app.engines import Engine, EngineName, load_engine
 from app.imaging import to_network_input
-from training.dataset import load_squares
 from training.environment import library_versions, processor
 from training.manifest import POSITIVE, Manifest, Record, count_classes
 from training.properties import measure_trivial_rules
 from training.results import Answers, Evidence, Look, TrainedModel
+from training.squares import load_squares
 
 _BATCH: Final = 8
 

@@ -26,7 +26,7 @@ from training.backbones import build_model, unfreeze
 from training.checkpoint import BestWeights, HistoryFile, TrainingState
 from training.claim import DataIdentity, claim
 from training.config import DEFAULT_EXECUTION, Execution, FitConfig, Stage
-from training.dataset import FeatureDataset, XrayDataset, load_squares, one_hot
+from training.dataset import FeatureDataset, XrayDataset, one_hot
 from training.devices import (
     distributed,
     first_process_first,
@@ -39,6 +39,7 @@ from training.manifest import LABELS, Manifest
 from training.progress import EpochProgress
 from training.schedule import schedule_of
 from training.splits import Split, split
+from training.squares import load_squares
 from training.timing import TimingFile
 
 logger = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.dataset import load_squares
 from training.evaluate import trivial_rules
 from training.images import map_images
 from training.manifest import Record
+from training.squares import load_squares
 
 
 def measure_trivial_rules(

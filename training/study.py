@@ -14,10 +14,10 @@ from training.answers import answer
 from training.backbones import build_model
 from training.claim import claim
 from training.config import Execution, FitConfig, StudyConfig
-from training.dataset import load_squares
 from training.fit import fit
 from training.manifest import Manifest
 from training.report import write_report
+from training.squares import load_squares
 from training.study_folder import Study, find_run, open_study, read_evidence, record_environment
 
 logger = logging.getLogger(__name__)

@@ -23,7 +23,6 @@ from training.atomic import reading, replacing
 from training.checkpoint import read_history
 from training.claim import DataIdentity, claim
 from training.config import FitConfig, StudyConfig
-from training.dataset import load_squares
 from training.environment import training_environment
 from training.evaluate import THRESHOLD_RULE, fit_temperature, fit_threshold
 from training.fit import load_best, read_execution
@@ -32,6 +31,7 @@ from training.network import Network
 from training.properties import measure_trivial_rules
 from training.results import Answers, Evidence, Look, TrainedModel
 from training.splits import Split, limit_images, split
+from training.squares import load_squares
 from training.timing import read_timings
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from tests.images import dicom, encode, radiograph
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import image_of
 from training.backbones import BACKBONES
-from training.dataset import load_squares
 from training.fit import load_best
 from training.manifest import POSITIVE, Manifest, read_manifest
 from training.network import logits_of
+from training.squares import load_squares
 
 TOLERANCE: Final = 1e-5
 """Absolute, of probabilities and heatmaps; features relative to their largest. Measured: 1.4e-7, heatmaps 2.1e-6."""

@@ -20,12 +20,12 @@ from tests.training.tiny import KILL_AT, KILL_AT_WRITE, TINY
 from training.__main__ import app
 from training.backbones import BACKBONES
 from training.config import Execution, StudyConfig, read_recipe
-from training.dataset import load_squares
 from training.evaluate import fit_temperature
 from training.fit import fit, load_best
 from training.manifest import Manifest
 from training.network import logits_of
 from training.splits import split
+from training.squares import load_squares
 from training.study import train
 from training.study_folder import Study, open_study
 

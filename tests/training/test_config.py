@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from app.errors import TrainingError
-from training.__main__ import RECIPES
 from training.config import Augmentation, Execution, FitConfig, Plateau, Stage, read_recipe, recipe_toml
+from training.options import RECIPES
 
 
 @pytest.fixture

@@ -7,71 +7,22 @@ import pytest
 from numpy.typing import NDArray
 
 from app.errors import TrainingError
-from app.imaging import decode, to_network_input, to_square
-from tests.images import dicom, encode, radiograph
+from app.imaging import to_network_input
+from tests.training.folders import write_folder
 from training.config import Augmentation, FitConfig
-from training.dataset import FeatureDataset, XrayDataset, load_squares, one_hot
+from training.dataset import FeatureDataset, XrayDataset, one_hot
 from training.devices import Share
-from training.manifest import Manifest, read_manifest
+from training.manifest import read_manifest
 
-DEEP = radiograph(150, 260, seed=3).astype(np.uint16) * 16
-FILES = {
-    "0/grey.png": encode(radiograph(200, 300), "PNG"),
-    "0/colour.jpg": encode(np.stack([radiograph(seed=seed) for seed in range(3)], axis=-1), "JPEG"),
-    "0/deep.png": encode(DEEP, "PNG"),
-    "0/small.webp": encode(radiograph(60, 50), "WEBP"),
-    "1/film.dcm": dicom(DEEP, bits_stored=12, photometric_interpretation="MONOCHROME1"),
-    "1/exact.bmp": encode(radiograph(224, 224), "BMP"),
-}
 AUGMENTED = FitConfig(
     batch_size=4, mixup_alpha=0.4, augmentation=Augmentation(mirror_probability=0.5, rotation_degrees=10, contrast=0.2)
 )
 PLAIN = FitConfig(batch_size=4)
 
 
-@pytest.fixture
-def manifest(tmp_path: Path) -> Manifest:
-    for name, data in FILES.items():
-        path = tmp_path / "data" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return read_manifest(tmp_path / "data")
-
-
-def test_squares_are_the_services_to_the_last_bit(manifest: Manifest) -> None:
-    squares = load_squares(manifest.root, manifest.records)
-    assert (squares.dtype, squares.shape) == (np.uint8, (6, 224, 224))
-    for square, record in zip(squares, manifest.records, strict=True):
-        np.testing.assert_array_equal(square, to_square(decode(FILES[record.path]).pixels))
-
-
-def test_a_second_call_reads_the_cache(manifest: Manifest, tmp_path: Path) -> None:
-    first = load_squares(manifest.root, manifest.records, tmp_path / "cache", 32)
-    for record in manifest.records:
-        (manifest.root / record.path).unlink()
-    np.testing.assert_array_equal(load_squares(manifest.root, manifest.records, tmp_path / "cache", 32), first)
-    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
-
-
-def test_other_size_content_or_order_misses_the_cache(manifest: Manifest, tmp_path: Path) -> None:
-    cache = tmp_path / "cache"
-    first = load_squares(manifest.root, manifest.records, cache, 32)
-    assert load_squares(manifest.root, manifest.records, cache, 48).shape == (6, 48, 48)
-    np.testing.assert_array_equal(load_squares(manifest.root, manifest.records[::-1], cache, 32), first[::-1])
-    (manifest.root / "0/grey.png").write_bytes(encode(radiograph(seed=9), "PNG"))
-    assert (load_squares(manifest.root, read_manifest(manifest.root).records, cache, 32) != first).any()
-    assert len(list(cache.iterdir())) == 4
-
-
-def test_an_unreadable_image_is_named_and_nothing_is_cached(manifest: Manifest, tmp_path: Path) -> None:
-    (manifest.root / "0/grey.png").write_bytes(FILES["0/grey.png"][:200])
-    with pytest.raises(TrainingError, match=r"0/grey\.png: "):
-        load_squares(manifest.root, manifest.records, tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
-
-
-def test_one_hot_follows_the_records(manifest: Manifest) -> None:
-    assert one_hot(manifest.records).tolist() == [[1, 0]] * 4 + [[0, 1]] * 2
+def test_one_hot_follows_the_records(tmp_path: Path) -> None:
+    manifest = read_manifest(write_folder(tmp_path / "data", per_class=2))
+    assert one_hot(manifest.records).tolist() == [[1, 0]] * 2 + [[0, 1]] * 2
 
 
 def made_up(count: int = 10, size: int = 32) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -15,14 +15,14 @@ from app.errors import ArtifactError, TrainingError
 from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import TEMPERATURE, export_tiny
-from training.__main__ import RECIPES
 from training.config import Execution, read_recipe
-from training.dataset import load_squares
 from training.export import find_exported
 from training.fit import fit, load_best
 from training.manifest import read_manifest
 from training.network import logits_of
+from training.options import RECIPES
 from training.splits import split
+from training.squares import load_squares
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone")
 

@@ -15,10 +15,11 @@ from tests.training.fixtures import FinishedRun
 from tests.training.tiny import CONFIG, STAGE
 from training.backbones import build_model
 from training.config import Augmentation, Execution, FitConfig
-from training.dataset import FeatureDataset, XrayDataset, load_squares, one_hot
+from training.dataset import FeatureDataset, XrayDataset, one_hot
 from training.fit import fit, load_best, read_config, read_data_digest
 from training.manifest import Manifest
 from training.splits import split
+from training.squares import load_squares
 from training.timing import read_timings
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone", "eager")

@@ -7,18 +7,18 @@ import pytest
 import tensorflow as tf
 from optuna.trial import TrialState
 
-import training.search_trial
+import training.search.trial
 from app.errors import TrainingError
 from app.imaging import to_network_input
 from tests.training.tiny import CONFIG, STAGE
 from training.backbones import build_model
 from training.config import Execution, FitConfig
-from training.dataset import load_squares
 from training.fit import read_config
 from training.manifest import Manifest
-from training.search_space import search_space, with_parameters
-from training.search_trial import NOTE, EpochWatch, Objective, kept_accuracy, ran_out_of_memory
+from training.search.space import search_space, with_parameters
+from training.search.trial import NOTE, EpochWatch, Objective, kept_accuracy, ran_out_of_memory
 from training.splits import split
+from training.squares import load_squares
 
 pytestmark = pytest.mark.usefixtures("tiny_backbone", "eager")
 
@@ -60,7 +60,7 @@ def test_each_trial_has_settings_of_its_own_and_a_second_study_the_same(
         callbacks[0].on_train_begin()
         callbacks[0].on_epoch_end(0, {"val_accuracy": 0.5, "val_loss": 0.7})
 
-    monkeypatch.setattr(training.search_trial, "fit", fit)
+    monkeypatch.setattr(training.search.trial, "fit", fit)
     settings = []
     for seed in (7, 7, 8):
         study = optuna.create_study(direction="maximize")
@@ -138,7 +138,7 @@ def test_a_trial_that_runs_out_of_memory_is_pruned_and_the_search_goes_on(
     def fit(*arguments: Any, **options: Any) -> None:
         raise error
 
-    monkeypatch.setattr(training.search_trial, "fit", fit)
+    monkeypatch.setattr(training.search.trial, "fit", fit)
     study.optimize(objective(tiny_data, CONFIG, tmp_path), n_trials=2)
     assert [(trial.state, trial.user_attrs[NOTE]) for trial in study.trials] == [
         (TrialState.PRUNED, "out of memory")
@@ -156,7 +156,7 @@ def test_what_ends_the_search_leaves_the_settings_to_be_tried_again(
     def fit(*arguments: Any, **options: Any) -> None:
         raise error
 
-    monkeypatch.setattr(training.search_trial, "fit", fit)
+    monkeypatch.setattr(training.search.trial, "fit", fit)
     with pytest.raises(type(error)):
         study.optimize(objective(tiny_data, CONFIG, tmp_path), n_trials=1)
     failed, again = study.trials

@@ -9,10 +9,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-import training.search_study
+import training.search.study
 from app.errors import TrainingError
 from training.config import Execution, FitConfig
-from training.search_study import SearchIdentity, one_line_a_trial, open_study, run_until
+from training.search.study import SearchIdentity, one_line_a_trial, open_study, run_until
 
 IDENTITY: Final = SearchIdentity(
     data="0123", objective="accuracy", recipe=FitConfig(), execution=Execution(), space={"x": "0..1"}
@@ -22,9 +22,9 @@ FIRST: Final = {"x": 0.5}
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(training.search_study, "HEARTBEAT_S", 1)
-    monkeypatch.setattr(training.search_study, "GRACE_S", 3)
-    monkeypatch.setattr(training.search_study, "POLL_S", 0.05)
+    monkeypatch.setattr(training.search.study, "HEARTBEAT_S", 1)
+    monkeypatch.setattr(training.search.study, "GRACE_S", 3)
+    monkeypatch.setattr(training.search.study, "POLL_S", 0.05)
     with one_line_a_trial():
         yield
 
@@ -180,7 +180,7 @@ def test_studies_of_other_names_share_a_database(url: str) -> None:
 
 
 def test_a_study_of_another_program_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.search_study, "_PAUSES_S", (0, 0))
+    monkeypatch.setattr(training.search.study, "_PAUSES_S", (0, 0))
     optuna.create_study(storage=url, study_name="theirs")
     with pytest.raises(TrainingError, match="'theirs' was not made by this command"):
         opened(url, "theirs")

@@ -14,17 +14,17 @@ from optuna.trial import FrozenTrial, TrialState
 from typer.testing import CliRunner
 
 import training.fit
-import training.search_study
+import training.search.study
+import training.search.tune
 import training.study
-import training.tune
 from app.errors import TrainingError
 from tests.training.tiny import CONFIG, KILL_AT, STAGE
 from training.__main__ import app
 from training.config import Execution, FitConfig, read_recipe, recipe_toml
 from training.fit import read_config
 from training.manifest import Manifest
-from training.search_space import own_parameters, with_parameters
-from training.tune import SearchResult, tune
+from training.search.space import own_parameters, with_parameters
+from training.search.tune import SearchResult, tune
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -37,11 +37,11 @@ BASE: Final = CONFIG.model_copy(
 
 WORKER: Final = """
 import os, time
-import training.fit, training.search_study, training.search_trial
+import training.fit, training.search.study, training.search.trial
 from tests.training.tiny import main
 
-training.search_study.HEARTBEAT_S, training.search_study.GRACE_S, training.search_study.POLL_S = 1, 5, 0.2
-trace, fit = training.fit._compile, training.search_trial.fit
+training.search.study.HEARTBEAT_S, training.search.study.GRACE_S, training.search.study.POLL_S = 1, 5, 0.2
+trace, fit = training.fit._compile, training.search.trial.fit
 
 def eagerly(model, *arguments):  # Tracing takes longer than a few steps.
     trace(model, *arguments)
@@ -53,7 +53,7 @@ def once_all_workers_are_there(manifest, config, run, *arguments, **options):
         time.sleep(0.05)
     return fit(manifest, config, run, *arguments, **options)
 
-training.fit._compile, training.search_trial.fit = eagerly, once_all_workers_are_there
+training.fit._compile, training.search.trial.fit = eagerly, once_all_workers_are_there
 main()
 """
 """The command line with the tiny network; where there are several workers, each has a trial before one trains."""
@@ -131,7 +131,7 @@ def test_a_search_repeats_and_one_in_two_parts_is_as_one(tiny_data: Manifest, tm
 def test_another_search_in_the_same_folder_is_refused(
     tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.tune, "run_until", lambda *_: iter(()))
+    monkeypatch.setattr(training.search.tune, "run_until", lambda *_: iter(()))
     for _ in range(2):
         with pytest.raises(TrainingError, match="None of the study's 0 trials was completed"):
             search(tiny_data, tmp_path, 1)
@@ -172,7 +172,7 @@ def completed_at_once(trial: optuna.Trial) -> float:
 def test_fit_and_study_take_the_best_recipe(
     command: str, tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.tune, "Objective", lambda *_: completed_at_once)
+    monkeypatch.setattr(training.search.tune, "Objective", lambda *_: completed_at_once)
     best = search(tiny_data, tmp_path / "search", 2).best
     received: list[FitConfig] = []
     monkeypatch.setattr(training.fit, "fit", lambda _, config, *__: received.append(config))
@@ -187,7 +187,7 @@ def test_fit_and_study_take_the_best_recipe(
 def test_a_best_recipe_with_a_name_that_would_break_a_comment_stays_one_line(
     tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.tune, "Objective", lambda *_: completed_at_once)
+    monkeypatch.setattr(training.search.tune, "Objective", lambda *_: completed_at_once)
     best = search(tiny_data, tmp_path, 1, study_name="a\nseed = 9").best
     assert tomllib.loads(best.read_text())["seed"] == BASE.seed
 
@@ -231,7 +231,7 @@ def test_after_kill_9_the_same_command_tries_the_trial_again(
     assert killed.returncode == -signal.SIGKILL, told
     assert [trial.state.name for trial in trials_of(out)] == ["COMPLETE", "RUNNING"]
 
-    monkeypatch.setattr(training.search_study, "GRACE_S", 1)
+    monkeypatch.setattr(training.search.study, "GRACE_S", 1)
     resumed = CliRunner().invoke(app, ["tune", *map(str, options)])
     assert resumed.exit_code == 0, resumed.stderr
     trials = trials_of(out)

@@ -23,8 +23,8 @@ from training.atomic import replacing
 from training.config import DEFAULT_EXECUTION, Execution, FitConfig, recipe_toml
 from training.manifest import Manifest
 from training.markdown import table
-from training.search_space import own_parameters, search_space, with_parameters
-from training.search_study import (
+from training.search.space import own_parameters, search_space, with_parameters
+from training.search.study import (
     SearchIdentity,
     database_errors,
     finished_trials,
@@ -32,7 +32,7 @@ from training.search_study import (
     open_study,
     run_until,
 )
-from training.search_trial import NOTE, OBJECTIVE, Objective
+from training.search.trial import NOTE, OBJECTIVE, Objective
 from training.splits import split
 
 STUDY: Final = "tune"

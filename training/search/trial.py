@@ -16,7 +16,7 @@ from app.errors import TrainingError
 from training.config import Execution, FitConfig, Monitor, Stage
 from training.fit import fit
 from training.manifest import Manifest
-from training.search_space import with_parameters
+from training.search.space import with_parameters
 
 OBJECTIVE: Final = "validation accuracy of the epoch whose weights the last stage keeps"
 """Not the loss: label smoothing and the head's penalties are part of it, so that it cannot be compared between trials

@@ -1,0 +1,1 @@
+"""Hyperparameter search with Optuna: ``tune.py`` first, then its parts."""

@@ -1,0 +1,45 @@
+"""Images as the squares that a network is fed, decoded and preprocessed once."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_square
+from training.images import map_images
+from training.manifest import Record
+
+
+def load_squares(
+    root: Path, records: Sequence[Record], cache: Path | None = None, size: int = IMAGE_SIZE
+) -> NDArray[np.uint8]:
+    """Decode and preprocess images, or read the result of an earlier call.
+
+    Args:
+        root: The data folder.
+        records: Which images.
+        cache: Folder for the result, named by a digest of everything it depends on; None: no cache.
+        size: Side of the squares in pixels.
+
+    Returns:
+        Grey levels, uint8, shape (N, size, size), in the order of the records.
+
+    Raises:
+        TrainingError: Images cannot be read; the message names them.
+    """
+    key = "\n".join([f"preprocessing {PREPROCESSING_VERSION}, size {size}", *(r.sha256 for r in records)])
+    path = cache / f"squares-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy" if cache else None
+    if path and path.exists():
+        with suppress(ValueError, EOFError):  # A damaged cache is made anew.
+            return np.asarray(np.load(path))
+    squares = np.stack(map_images(root, records, lambda image: to_square(image.pixels, size)))
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.npy")
+        np.save(partial, squares)
+        partial.replace(path)
+    return squares
