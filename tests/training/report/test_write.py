@@ -334,7 +334,7 @@ def test_the_split_the_limit_and_the_winner_s_rule_are_said(text: Any) -> None:
     assert "Youden's J on validation, after temperature scaling on validation." in markdown
     assert "--limit" not in markdown
     of = [replace(record, group=record.path) for record in evidence.manifest.records]
-    by_image = replace(evidence, manifest=replace(evidence.manifest, records=tuple(of), grouped=False), limit=96)
+    by_image = replace(evidence, manifest=replace(evidence.manifest, records=tuple(of), grouped=False), limit=90)
     markdown = text(by_image)
     assert "**The split is by image:**" in markdown
     assert "**The data were limited to 96 images (`--limit`):**" in markdown
