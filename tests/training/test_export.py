@@ -94,13 +94,14 @@ def test_what_was_exported_of_a_run_is_found_again_and_not_taken_for_another_run
     finished: FinishedRun, tmp_path: Path
 ) -> None:
     """The same configuration and data elsewhere, in another precision say, give another model."""
-    models = finished.artifact.path.parent.parent
-    found = find_exported(finished.run, models)
+    theirs = finished.artifact.path.parent.parent
+    run = shutil.copytree(finished.run, tmp_path / "run", ignore=shutil.ignore_patterns("exported.json"))
+    assert find_exported(run, theirs) is None
+    exported = export_tiny(run, finished.manifest, tmp_path / "models")
+    found = find_exported(run, tmp_path / "models")
     assert found
-    assert (found.path, found.digest) == (finished.artifact.path, finished.artifact.digest)
-    assert find_exported(finished.run, tmp_path) is None
-    twin = shutil.copytree(finished.run, tmp_path / "twin", ignore=shutil.ignore_patterns("exported.json"))
-    assert find_exported(twin, models) is None
+    assert (found.path, found.digest) == (exported.path, exported.digest)
+    assert find_exported(run, theirs) is None
 
 
 def test_the_card_names_no_weights_file(finished: FinishedRun) -> None:
