@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.atomic import replacing
+from training.atomic import reading, replacing
 from training.config import FitConfig
 from training.dataset import XrayDataset, one_hot
 from training.fit import load_best
@@ -56,7 +56,7 @@ def answer(run: Path, config: FitConfig, manifest: Manifest, parts: Split, cache
         }
         with replacing(path) as file:
             np.savez(file, parameter_count=model.count_params(), structure=_structure(model), **logits)  # type: ignore[arg-type]
-    with np.load(path) as kept:
+    with reading(path), path.open("rb") as file, np.load(file) as kept:
         return RunAnswers(kept["validation"], kept["test"], int(kept["parameter_count"]), str(kept["structure"]))
 
 

@@ -5,6 +5,7 @@ import io
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,22 @@ def replacing(path: Path, writer: str = "") -> Iterator[IO[bytes]]:
         partial.replace(path)
     except OSError as error:
         raise _not_written(path, error) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Say in words that a file of ours does not hold what was written there.
+
+    Raises:
+        TrainingError: What is done within stumbles over the content.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(
+            f"{path} is damaged ({reason}). Bring it back from a copy, or delete its folder and start again."
+        ) from error
 
 
 def assert_room(path: Path, size_bytes: int) -> None:

@@ -49,7 +49,7 @@ def _model(metadata: Metadata, config: FitConfig) -> str:
     stages = [f"  {number}. {_stage(stage, config)}" for number, stage in enumerate(config.stages, start=1)]
     return "\n".join(
         [
-            f"- Backbone {config.backbone}, initial weights: {config.weights}, "
+            f"- Backbone {config.backbone}, initial weights: {config.initial_weights}, "
             f"scaling inside the graph: {config.scaling.replace('_', ' ')}; "
             f"head {config.head.units[0]}/{config.head.units[1]} fully connected; "
             f"{metadata.parameter_count:,} parameters.",
@@ -131,8 +131,8 @@ def _results(metadata: Metadata) -> str:
     return "\n\n".join(
         [
             "Measured with the exported model in OpenVINO, float32. Intervals: 95 %, bootstrap by group. "
-            "The epoch, the temperature and the threshold were chosen on validation; the test part was evaluated "
-            "once, at export.",
+            "The epoch, the temperature and the threshold were chosen on validation; nothing was chosen on the test "
+            "part.",
             table(["metric", *splits], rows),
             "Test part by source (not estimable from a class that it lacks, nor shown from fewer than "
             f"{FEWEST_IMAGES} images):",

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from training.atomic import assert_room, replacing
+from training.atomic import assert_room, reading, replacing
 from training.average import WeightAverage, Weights
 from training.config import Monitor
 from training.devices import process_number
@@ -93,7 +93,7 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
         """
         if not self.path.exists():
             return 0
-        with np.load(self.path) as arrays:
+        with reading(self.path), self.path.open("rb") as file, np.load(file) as arrays:
             meta = json.loads(str(arrays["meta"]))
             if meta["stage"] != self.stage:
                 return 0
@@ -174,7 +174,7 @@ class HistoryFile(keras.callbacks.Callback):  # type: ignore[misc]
 
 def read_history(path: Path) -> tuple[dict[str, float], ...]:
     """Read the metrics of a stage's epochs, as ``HistoryFile`` writes them."""
-    with path.open(newline="", encoding="utf-8") as file:
+    with reading(path), path.open(newline="", encoding="utf-8") as file:
         return tuple({name: float(value) for name, value in row.items()} for row in csv.DictReader(file))
 
 

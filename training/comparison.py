@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import training.evaluate
 from training.bootstrap import Counts, Rounds, f1, ratio, share
-from training.config import FitConfig, Monitor
+from training.config import Monitor
 from training.evaluate import describe, estimate, metrics_by_round
 from training.manifest import LABELS, POSITIVE, Record, count_classes
 from training.measures import (
@@ -97,7 +97,7 @@ def _model(model: TrainedModel, prevalence: float) -> ModelMeasures:
         temperature=model.temperature,
         threshold=model.threshold,
         threshold_rule=model.threshold_rule,
-        weights=config and _weights(config),
+        weights=config and config.initial_weights,
         scaling=config and config.scaling.replace("_", " "),
         precision=execution and execution.precision,
         float16_softmax=execution and execution.float16_softmax,
@@ -105,10 +105,6 @@ def _model(model: TrainedModel, prevalence: float) -> ModelMeasures:
         stages=[_stage(model, number) for number in range(len(model.history))],
         parts={name: _part(answers, model.threshold, prevalence) for name, answers in model.parts.items()},
     )
-
-
-def _weights(config: FitConfig) -> str:
-    return config.weights if config.weights in ("imagenet", "random") else "a file"
 
 
 def _stage(model: TrainedModel, number: int) -> StageMeasures:
@@ -133,9 +129,9 @@ def _numbers(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def kept_epoch(epochs: Sequence[Mapping[str, float]], monitor: Monitor) -> int | None:
-    """Find the epoch, from 0, whose weights a stage kept: the first of the best. None where none is a number."""
+    """Find the epoch, from 0, whose weights a stage kept: the first of the best that has a loss; None if none has."""
     sign = 1 if monitor == "val_accuracy" else -1
-    values = [sign * epoch[monitor] for epoch in epochs]
+    values = [np.nan if np.isnan(epoch["val_loss"]) else sign * epoch[monitor] for epoch in epochs]
     numbers = [value for value in values if not np.isnan(value)]
     return values.index(max(numbers)) if numbers else None
 

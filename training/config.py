@@ -109,8 +109,12 @@ class FitConfig(_Frozen):
         description="Of the image 0..1 inside the model. 'native': what the backbone's ImageNet weights were trained "
         "with; 'none'; 'second_division': by 255 once more, to 0..0.0039, as in the original study.",
     )
-    seed: int = Field(7, description="Of initial weights, order and augmentation. Source: original study.")
-    split_seed: int = Field(7, description="Of the split: seeds are compared on the same images. Source: as ``seed``.")
+    seed: int = Field(
+        7, ge=0, lt=2**32, description="Of initial weights, order and augmentation. Source: original study."
+    )
+    split_seed: int = Field(
+        7, ge=0, lt=2**32, description="Of the split: seeds are compared on the same images. Source: as ``seed``."
+    )
     batch_size: int = Field(32, ge=2)
     label_smoothing: float = Field(0.2, ge=0, lt=1, description="Source of 0.2: original study.")
     mixup_alpha: float = Field(0.0, ge=0, description="Beta parameter of mixup (arXiv:1710.09412); 0: off.")
@@ -120,12 +124,17 @@ class FitConfig(_Frozen):
     average_decay: float = Field(0.0, ge=0, lt=1, description="Of the weights' moving average a step; 0: no average.")
     head: Head = Head()
     augmentation: Augmentation = Augmentation()
-    stages: tuple[Stage, ...] = (Stage(),)
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)] = (Stage(),)
 
     @property
     def name(self) -> str:
         """Name the run among those of a study."""
         return f"{self.recipe}/{self.backbone}/{self.seed}"
+
+    @property
+    def initial_weights(self) -> str:
+        """Say for everybody to read where the run begins: "imagenet", "random" or "a file", which is not named."""
+        return self.weights if self.weights in ("imagenet", "random") else "a file"
 
     def of_stage(self, stage: Stage) -> "FitConfig":
         """Return the configuration with the augmentation and mixup that a stage brings instead of the run's."""
@@ -201,7 +210,7 @@ def read_recipe(path: Path, **overrides: object) -> FitConfig:
         fields = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise TrainingError(f"The recipe {path} cannot be read: {error.strerror}.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainingError(f"The recipe {path} is not valid TOML: {error}.") from error
     given = {name: value for name, value in overrides.items() if value is not None}
     try:

@@ -1,6 +1,7 @@
 """A finished run to an artifact: calibrate, save, verify through the serving engine, measure, describe."""
 
 import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from app.artifact import (
 from app.engines import load_engine
 from app.errors import ArtifactError, TrainingError
 from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input
+from training.atomic import reading, replacing
 from training.card import model_card
 from training.config import FitConfig
 from training.environment import git_commit, library_versions
@@ -42,6 +44,9 @@ from training.splits import split
 from training.squares import load_squares
 
 _BATCH: Final = 8
+
+_EXPORTED: Final = "exported.json"
+"""In a run folder: what was last exported of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +111,28 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None,
     _write_metadata(folder, metadata)
     final = models / name / str(number)
     folder.rename(final)
-    return open_artifact(final)
+    artifact = open_artifact(final)
+    with replacing(run / _EXPORTED) as file:
+        file.write(json.dumps({"model": f"{name}/{number}", "digest": artifact.digest}).encode())
+    return artifact
 
 
-def find_exported(run: Path, manifest: Manifest, models: Path) -> Artifact | None:
-    """Find what was exported of the same configuration and data before; None where nothing was."""
-    config = read_config(run)
-    for path in sorted((models / config.backbone.lower()).glob("[0-9]*"), reverse=True):
-        try:
-            artifact = open_artifact(path)
-        except ArtifactError:
-            continue
-        if (artifact.metadata.config_digest, artifact.metadata.data_digest) == (_digest(config), manifest.digest):
-            return artifact
-    return None
+def find_exported(run: Path, models: Path) -> Artifact | None:
+    """Find what was last exported of this very run; None where nothing was, or where it is no longer there.
+
+    An equal configuration is not enough: trained elsewhere, or in another precision, it gives another model.
+    """
+    note = run / _EXPORTED
+    if not note.exists():
+        return None
+    with reading(note):
+        exported = json.loads(note.read_text(encoding="utf-8"))
+        path, digest = models / exported["model"], exported["digest"]
+    try:
+        artifact = open_artifact(path)
+    except ArtifactError:
+        return None
+    return artifact if artifact.digest == digest else None
 
 
 def _digest(config: FitConfig) -> str:

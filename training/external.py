@@ -48,7 +48,7 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
         winner=0,
         winner_rule="",
         environment={
-            "engine": f"{loaded.description}, {loaded.precision}",
+            "engine": loaded.description,
             "processor": processor(),
             "model digest": artifact.digest,
             **library_versions(),

@@ -3,7 +3,8 @@
 A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision,
 XLA and devices), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
 ``history-<n>.csv``, ``timing.json`` (what each epoch took), ``stage-<n>.done``, ``tensorboard/`` where TensorFlow is
-present, and ``state.npz``, from which the same command goes on after the last finished epoch when it was cut off.
+present, ``exported.json`` (the artifact that was last made of it), and ``state.npz``, from which the same command goes
+on after the last finished epoch when it was cut off.
 """
 
 import logging
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import Diverged, TrainingError
+from training.atomic import reading
 from training.average import WeightAverage
 from training.backbones import build_model, unfreeze
 from training.checkpoint import BestWeights, HistoryFile, TrainingState
@@ -128,17 +130,20 @@ def read_config(run: Path) -> FitConfig:
     path = run / "config.json"
     if not path.exists():
         raise TrainingError(f"{run} is not a run folder: config.json is missing.")
-    return FitConfig.model_validate_json(path.read_text())
+    with reading(path):
+        return FitConfig.model_validate_json(path.read_text())
 
 
 def read_execution(run: Path) -> Execution:
     """Read how a run is computed."""
-    return Execution.model_validate_json((run / "execution.json").read_text())
+    with reading(run / "execution.json"):
+        return Execution.model_validate_json((run / "execution.json").read_text())
 
 
 def read_data_digest(run: Path) -> str:
     """Read the digest of the manifest that a run was started with."""
-    return DataIdentity.model_validate_json((run / "data.json").read_text()).manifest
+    with reading(run / "data.json"):
+        return DataIdentity.model_validate_json((run / "data.json").read_text()).manifest
 
 
 def _run_stage(run: _Run, number: int) -> keras.Model:

@@ -149,8 +149,11 @@ def _read_table(root: Path) -> dict[str, dict[str, str]]:
     path = root / "metadata.csv"
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a mark in front.
-        rows = list(csv.DictReader(file, restval=""))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes a mark in front.
+            rows = list(csv.DictReader(file, restval=""))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise TrainingError(f"{path} cannot be read: {error}. Save it as CSV in UTF-8.") from error
     if rows and "path" not in rows[0]:
         raise TrainingError(f"{path} has no column 'path'. Found: {', '.join(rows[0])}.")
     return {row["path"]: row for row in rows}

@@ -113,7 +113,7 @@ class DataMeasures(_Measured):
     total: PartCounts
     split: dict[str, PartCounts] | None
     grouped_images: int = Field(description="Images whose group metadata.csv gives.")
-    limit: int | None = Field(description="Images that the data were limited to.")
+    limit: int | None = Field(description="Images asked for with --limit; whole groups make it a few more.")
     skipped: ClassCounts = Field(description="Images left out because they cannot be read.")
     skipped_reasons: dict[str, int]
 

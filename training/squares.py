@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,8 @@ def load_squares(
     key = "\n".join([f"preprocessing {PREPROCESSING_VERSION}, size {size}", *(r.sha256 for r in records)])
     path = cache / f"squares-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy" if cache else None
     if path and path.exists():
-        return np.asarray(np.load(path))
+        with suppress(ValueError, EOFError):  # A damaged cache is made anew.
+            return np.asarray(np.load(path))
     squares = np.stack(map_images(root, records, lambda image: to_square(image.pixels, size)))
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,15 @@ from pathlib import Path
 import keras
 
 from app.artifact import Artifact
+from app.errors import TrainingError
 from training.answers import answer
 from training.backbones import build_model
+from training.claim import claim
 from training.config import Execution, FitConfig, StudyConfig
 from training.fit import fit
 from training.manifest import Manifest
 from training.report import write_report
+from training.squares import load_squares
 from training.study_folder import Study, find_run, open_study, read_evidence, record_environment
 
 logger = logging.getLogger(__name__)
@@ -61,7 +64,13 @@ def study(
     report = write_report(evidence, out / "report")
     winner = find_run(opened, evidence.models)
     logger.info("The winner on validation is %s; the report is %s.", winner.name, report)
-    return Outcome(report, winner.name, _export_once(opened, winner, models) if can_export() else None)
+    try:
+        artifact = _export_once(opened, winner, models) if can_export() else None
+    except TrainingError as error:
+        raise TrainingError(
+            f"The report {report} is written, but the winner, {winner.name}, cannot be exported. {error}"
+        ) from error
+    return Outcome(report, winner.name, artifact)
 
 
 def train(study: Study, execution: Execution, command: str) -> None:
@@ -73,10 +82,14 @@ def train(study: Study, execution: Execution, command: str) -> None:
         command: As it was typed, for the record.
 
     Raises:
-        TrainingError: ImageNet weights cannot be had (said before any training), or a run folder is of another run.
+        TrainingError: ImageNet weights cannot be had or images not be read (said before any training), or a run folder
+            is of another run.
     """
     waiting = [run for run in study.config.runs if not (study.run_folder(run) / "answers.npz").exists()]
     _check_weights(waiting)
+    if waiting:
+        _check_images(study)
+    claim(study.folder / "study.json", study.config)  # Only now: what cannot begin takes no folder.
     if waiting:
         record_environment(study.folder, command)
     for number, run in enumerate(waiting, start=1):
@@ -101,7 +114,7 @@ def export_run(study: Study, run: FitConfig, models: Path, name: str | None = No
 def _export_once(study: Study, run: FitConfig, models: Path) -> Artifact:
     from training.export import find_exported
 
-    return find_exported(study.run_folder(run), study.manifest, models) or export_run(study, run, models)
+    return find_exported(study.run_folder(run), models) or export_run(study, run, models)
 
 
 def _check_weights(runs: list[FitConfig]) -> None:
@@ -109,6 +122,12 @@ def _check_weights(runs: list[FitConfig]) -> None:
     for run in {(run.backbone, run.weights): run for run in runs if run.weights != "random"}.values():
         build_model(run)
         _forget_models()
+
+
+def _check_images(study: Study) -> None:
+    """Decode every image, so that none of the test part is found unreadable after hours; training reads the cache."""
+    for records in study.parts.parts().values():
+        load_squares(study.manifest.root, records, study.cache)
 
 
 def _forget_models() -> None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from scipy.special import softmax
 from app.errors import TrainingError
 from app.imaging import to_network_input
 from training.answers import answer
-from training.atomic import replacing
+from training.atomic import reading, replacing
 from training.checkpoint import read_history
 from training.claim import DataIdentity, claim
 from training.config import FitConfig, StudyConfig
@@ -75,26 +75,37 @@ def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = No
     """Open a study folder.
 
     Args:
-        folder: New or of the same study, if ``config`` is given; otherwise one that ``study`` made.
+        folder: New or of the same study, if ``config`` is given; otherwise one that ``study`` made. Nothing is written.
         manifest: All of the data folder.
         config: What the study is to be.
 
     Raises:
-        TrainingError: The folder is of another study, or of none, or a run in it was begun on other data.
+        TrainingError: The folder is of another study, or of none, a run in it was begun on other data, or the data
+            cannot be split.
     """
     path = folder / "study.json"
-    if config:
-        claim(path, config)
-    elif not path.exists():
+    if not config and not path.exists():
         raise TrainingError(f"{folder} is not a study folder: study.json is missing. 'study' makes one.")
-    config = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    if config and path.exists():
+        claim(path, config)
+    with reading(path):
+        of = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
+    opened = Study(folder, of, *_limit_and_split(manifest, of))
+    for data in (opened.run_folder(run) / "data.json" for run in of.runs):
+        if data.exists():  # Otherwise answers of finished runs would be held against the labels of other images.
+            claim(data, DataIdentity(manifest=opened.manifest.digest))
+    return opened
+
+
+def _limit_and_split(manifest: Manifest, config: StudyConfig) -> tuple[Manifest, Split]:
     seed = config.runs[0].split_seed
     limited = limit_images(manifest, config.limit, seed)
-    opened = Study(folder, config, limited, split(limited, seed))
-    for path in (opened.run_folder(run) / "data.json" for run in config.runs):
-        if path.exists():  # Otherwise answers of finished runs would be held against the labels of other images.
-            claim(path, DataIdentity(manifest=limited.digest))
-    return opened
+    try:
+        return limited, split(limited, seed)
+    except TrainingError as error:
+        if limited is manifest:
+            raise
+        raise TrainingError(f"With --limit {config.limit}: {error} Raise the limit.") from error
 
 
 def read_models(study: Study) -> tuple[TrainedModel, ...]:
@@ -116,7 +127,8 @@ def read_evidence(study: Study) -> Evidence:
     winner = choose_winner(models)
     environment, command = _read_environment(study.folder)
     return Evidence(
-        title="Three backbones on chest X-rays: COVID-19 and non-COVID",
+        title=f"{', '.join(dict.fromkeys(run.backbone for run in study.config.runs))} on chest X-rays: COVID-19 and "
+        "non-COVID",
         command=command,
         manifest=study.manifest,
         split=study.parts,
@@ -162,10 +174,13 @@ def find_run(
 
 
 def _score(validation: Answers) -> tuple[float, float]:
-    """Return accuracy at 0.5 and the negative cross-entropy of the calibrated probabilities."""
+    """Return how many are right at 0.5, and the negative cross-entropy of the calibrated probabilities.
+
+    Counts, as means of accuracies that are equal may differ in their last digit.
+    """
     right = (validation.probabilities >= 0.5) == (validation.labels == POSITIVE)
     of_label = np.where(validation.labels == POSITIVE, validation.probabilities, 1 - validation.probabilities)
-    return float(right.mean()), float(np.log(np.maximum(of_label, 1e-7)).mean())
+    return float(right.sum()), float(np.log(np.maximum(of_label, 1e-7)).mean())
 
 
 def _trained_model(study: Study, run: FitConfig) -> TrainedModel:
@@ -217,15 +232,20 @@ def record_environment(folder: Path, command: str) -> None:
     """Note where the training goes on, beside where it has been."""
     path = folder / "environment.json"
     entry = {"command": command, "environment": training_environment()}
-    entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    entries = _read_entries(path) if path.exists() else []
     if entry not in entries:
         with replacing(path) as file:
             file.write(json.dumps([*entries, entry], indent=1).encode())
 
 
+def _read_entries(path: Path) -> list[dict[str, Any]]:
+    with reading(path):
+        return list(json.loads(path.read_text(encoding="utf-8")))
+
+
 def _read_environment(folder: Path) -> tuple[dict[str, str], str]:
     """Return the environments as one, a value for each that was different, and the first command."""
-    entries = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+    entries = _read_entries(folder / "environment.json")
     names = dict.fromkeys(name for entry in entries for name in entry["environment"])
     merged = {
         name: "; then ".join(dict.fromkeys(entry["environment"].get(name, "absent") for entry in entries))

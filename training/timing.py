@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from training.atomic import replacing
+from training.atomic import reading, replacing
 from training.results import EpochTiming
 
 
@@ -39,4 +39,7 @@ class TimingFile(keras.callbacks.Callback):  # type: ignore[misc]
 
 def read_timings(path: Path) -> tuple[EpochTiming, ...]:
     """Read what the epochs of a run took; none where the file is not there."""
-    return tuple(EpochTiming(**fields) for fields in json.loads(path.read_text())) if path.exists() else ()
+    if not path.exists():
+        return ()
+    with reading(path):
+        return tuple(EpochTiming(**fields) for fields in json.loads(path.read_text()))

@@ -97,6 +97,15 @@ def test_the_state_of_another_stage_is_not_restored(tmp_path: Path) -> None:
     assert weight_of(model) == 0
 
 
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    model = one_weight(1.0)
+    state = state_of(model, tmp_path)
+    state.on_epoch_end(0, {"loss": 1.0})
+    state.path.write_bytes(state.path.read_bytes()[:100])
+    with pytest.raises(TrainingError, match=r"state\.npz is damaged \(.*\)\. Bring it back"):
+        state.restore(model)
+
+
 @pytest.mark.parametrize(("wait", "stopped"), [(1, False), (2, True)])
 def test_a_restored_run_knows_whether_it_had_stopped(wait: int, stopped: bool, tmp_path: Path) -> None:
     model = one_weight(1.0)

@@ -129,6 +129,13 @@ def test_a_stage_kept_the_first_of_its_best_epochs() -> None:
     assert kept_epoch(epochs[3:], "val_loss") is None
 
 
+def test_an_epoch_that_diverged_was_not_kept_however_accurate() -> None:
+    """``BestWeights`` leaves it out too."""
+    epochs = [{"val_accuracy": 0.5, "val_loss": 0.9}, {"val_accuracy": 0.6, "val_loss": float("nan")}]
+    assert kept_epoch(epochs, "val_accuracy") == 0
+    assert kept_epoch(epochs[1:], "val_accuracy") is None
+
+
 def test_time_is_that_of_all_epochs_and_speed_that_of_the_median_one() -> None:
     timings = tuple(
         EpochTiming(0, epoch, 100, steps, steps + 1) for epoch, steps in enumerate([50.0, 2.0, 4.0])

@@ -93,6 +93,9 @@ def test_what_holds_for_one_backbone_alone_gives_way_to_overrides(
         ("[augmentation]\nmirror_probability = 2", r"augmentation\.mirror_probability: .*less than or equal to 1"),
         ("seed = ", r"not valid TOML"),
         ('seed = "seven"', r"seed: .*valid integer"),
+        ("seed = -1", r"seed: .*greater than or equal to 0"),
+        ("split_seed = 4_294_967_296", r"split_seed: .*less than 4294967296"),
+        ("stages = []", r"stages: .*at least 1 item"),
         ("[only.VGG17]\nseed = 1", r"only\.VGG17.*'VGG16'.*received 'VGG17'"),
         ("[only.NASNetLarge]\nsede = 1", r"sede: Extra inputs are not permitted"),
         ('[[stages]]\nunfrozen_layers = "some"', r"stages\.0\.unfrozen_layers.*received 'some'"),
@@ -106,6 +109,12 @@ def test_what_holds_for_one_backbone_alone_gives_way_to_overrides(
 def test_a_wrong_recipe_names_the_field(text: str, message: str, recipe: Path) -> None:
     recipe.write_text(text)
     with pytest.raises(TrainingError, match=rf"recipe\.toml is not valid: {message}|recipe\.toml is {message}"):
+        read_recipe(recipe)
+
+
+def test_a_recipe_in_another_encoding_is_refused_in_words(recipe: Path) -> None:
+    recipe.write_bytes('recipe = "\N{LATIN SMALL LETTER U WITH DIAERESIS}"'.encode("latin-1"))
+    with pytest.raises(TrainingError, match=r"recipe\.toml is not valid TOML: 'utf-8' codec can't decode"):
         read_recipe(recipe)
 
 

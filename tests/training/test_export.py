@@ -16,6 +16,7 @@ from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import TEMPERATURE, export_tiny
 from training.config import Execution, read_recipe
+from training.export import find_exported
 from training.fit import fit, load_best
 from training.manifest import read_manifest
 from training.network import logits_of
@@ -87,6 +88,25 @@ def test_the_card_says_which_layers_learn_and_how_the_rate_falls() -> None:
         "the head and the last 54 layers of the backbone save batch normalisation; "
         "adam, learning rate 0.001 to 1e-06, times 0.8 on a plateau; " in second
     )
+
+
+def test_what_was_exported_of_a_run_is_found_again_and_not_taken_for_another_runs(
+    finished: FinishedRun, tmp_path: Path
+) -> None:
+    """The same configuration and data elsewhere, in another precision say, give another model."""
+    models = finished.artifact.path.parent.parent
+    found = find_exported(finished.run, models)
+    assert found
+    assert (found.path, found.digest) == (finished.artifact.path, finished.artifact.digest)
+    assert find_exported(finished.run, tmp_path) is None
+    twin = shutil.copytree(finished.run, tmp_path / "twin", ignore=shutil.ignore_patterns("exported.json"))
+    assert find_exported(twin, models) is None
+
+
+def test_the_card_names_no_weights_file(finished: FinishedRun) -> None:
+    """The card goes with the model, to whoever asks the service for it."""
+    config = finished.config.model_copy(update={"weights": "/home/somebody/of-ward-nine.h5"})
+    assert "initial weights: a file, " in training.card._model(finished.artifact.metadata, config)
 
 
 def test_a_second_export_gets_the_next_version(finished: FinishedRun, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ def test_nothing_is_fitted_to_the_folder(finished: FinishedRun, elsewhere: Manif
     assert (model.recipe, model.backbone, model.seed) == (metadata.recipe, metadata.backbone, None)
     assert (evidence.split, evidence.trivial_rules_fitted_on) == (None, "the same images")
     assert evidence.environment["model digest"] == finished.artifact.digest
+    assert evidence.environment["engine"].count("f32") == 1
     assert evidence.notes == ()
 
 

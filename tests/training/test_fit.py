@@ -48,6 +48,7 @@ def test_a_finished_run_has_its_files(finished: FinishedRun) -> None:
         "best.weights.h5",
         "history-1.csv",
         "timing.json",
+        "exported.json",
         "tensorboard",
     }
     assert read_config(finished.run) == finished.config

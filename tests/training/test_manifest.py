@@ -84,6 +84,14 @@ def test_a_table_without_the_column_path_is_refused(root: Path) -> None:
         read_manifest(root)
 
 
+def test_a_table_in_another_encoding_is_refused_in_words(root: Path) -> None:
+    write_table(
+        root, ("path", "source"), ("0/a.png", "H\N{LATIN SMALL LETTER O WITH DIAERESIS}pital"), encoding="latin-1"
+    )
+    with pytest.raises(TrainingError, match=r"metadata\.csv cannot be read: 'utf-8' codec .*Save it as CSV in UTF-8"):
+        read_manifest(root)
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [((), "nothing: no such folder"), (("cats/x.png", "dogs/y.png"), "cats, dogs"), (("0/x.png",), "0")],

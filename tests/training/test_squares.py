@@ -44,6 +44,14 @@ def test_a_second_call_reads_the_cache(manifest: Manifest, tmp_path: Path) -> No
     assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
+def test_a_damaged_cache_is_made_anew(manifest: Manifest, tmp_path: Path) -> None:
+    first = load_squares(manifest.root, manifest.records, tmp_path, 32)
+    [cached] = tmp_path.glob("*.npy")
+    for damaged in (b"", cached.read_bytes()[:200]):
+        cached.write_bytes(damaged)
+        np.testing.assert_array_equal(load_squares(manifest.root, manifest.records, tmp_path, 32), first)
+
+
 def test_other_size_content_or_order_misses_the_cache(manifest: Manifest, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = load_squares(manifest.root, manifest.records, cache, 32)

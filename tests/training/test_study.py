@@ -19,8 +19,9 @@ from app.errors import TrainingError
 from tests.training.fixtures import STUDY
 from tests.training.test_resume import CutOff, assert_equal_runs, stop_here
 from tests.training.tiny import CONFIG, cut_off_at, cut_off_at_write
+from training.claim import claim
 from training.config import Execution, StudyConfig
-from training.manifest import Manifest
+from training.manifest import Manifest, read_manifest
 from training.study import Outcome, study, train
 from training.study_folder import Study, open_study
 
@@ -91,7 +92,17 @@ def test_missing_imagenet_weights_are_said_before_any_training(
     config = StudyConfig(runs=(first, last.model_copy(update={"weights": "imagenet"})))
     with pytest.raises(TrainingError, match=r"ImageNet weights could not be downloaded .* here as .*tiny_no_top"):
         train(open_study(tmp_path, tiny_data, config), Execution(), "study")
-    assert not (tmp_path / "runs").exists()
+    assert list(tmp_path.iterdir()) == []  # Other weights may be tried with the same folder.
+
+
+def test_an_unreadable_test_image_is_named_before_any_training(tiny_data: Manifest, tmp_path: Path) -> None:
+    """The folder stays free for the same command with ``--skip-unreadable``."""
+    root = shutil.copytree(tiny_data.root, tmp_path / "data")
+    bad = open_study(tmp_path / "study", tiny_data, STUDY).parts.test[0].path
+    (root / bad).write_bytes(b"no image")
+    with pytest.raises(TrainingError, match=rf"1 image cannot be read.*--skip-unreadable:\n.*{bad}"):
+        train(open_study(tmp_path / "study", read_manifest(root), STUDY), Execution(), "study")
+    assert [path.name for path in (tmp_path / "study").iterdir()] == ["cache"]
 
 
 def no_network(*_: object, **__: object) -> None:
@@ -103,7 +114,14 @@ def test_a_limited_study_trains_on_so_many_images(tiny_data: Manifest, tmp_path:
     opened = open_study(tmp_path, tiny_data, config)
     assert len(opened.manifest.records) == 40
     assert sum(len(part) for part in opened.parts.parts().values()) == 40
+    claim(tmp_path / "study.json", config)
     assert open_study(tmp_path, tiny_data) == opened
+
+
+def test_too_low_a_limit_is_said_and_takes_no_folder(tiny_data: Manifest, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"With --limit 5: non-COVID has 2 groups .* Raise the limit\."):
+        open_study(tmp_path / "study", tiny_data, StudyConfig(runs=STUDY.runs, limit=5))
+    assert not (tmp_path / "study").exists()
 
 
 @pytest.fixture
@@ -132,6 +150,20 @@ def test_the_same_command_again_exports_nothing_again(outcome: Outcome, tiny_dat
     assert outcome.artifact
     assert again.artifact.path == outcome.artifact.path
     assert [path.name for path in outcome.artifact.path.parent.iterdir()] == ["1"]
+
+
+def test_a_winner_that_cannot_be_exported_is_named_with_the_report(
+    studied: Study, tiny_data: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_rounds: None
+) -> None:
+    def collapsed(*_: object) -> None:
+        raise TrainingError("It answers too evenly.")
+
+    monkeypatch.setattr(training.study, "export_run", collapsed)
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    winner = r"the winner, tiny/\w+/7, cannot be exported\. It answers too evenly\."
+    with pytest.raises(TrainingError, match=rf"index\.html is written, but {winner}"):
+        study(tiny_data, STUDY, Execution(), folder, tmp_path / "models", "python -m training study")
+    assert (folder / "report/index.html").is_file()
 
 
 def test_without_tensorflow_as_backend_it_ends_with_the_report(

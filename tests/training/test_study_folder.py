@@ -1,3 +1,5 @@
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +55,18 @@ def test_of_equal_accuracies_the_lower_cross_entropy_wins() -> None:
     assert models[choose_winner(models)].backbone == "ResNet50"
 
 
+def test_equal_means_over_seeds_are_equal_however_they_are_rounded() -> None:
+    """Five and three of six are as many as four and four; their shares, 5/6 and 3/6, sum up to more than twice 4/6."""
+    five, three, four = (0.1, 0.2, 0.6, 0.7, 0.8, 0.9), (0.9, 0.8, 0.7, 0.7, 0.8, 0.9), (0.1, 0.51, 0.51, 0.7, 0.8, 0.9)
+    models = [
+        model("ResNet50", 7, *five),
+        model("ResNet50", 8, *three),
+        model("VGG16", 7, *four),
+        model("VGG16", 8, *four),
+    ]
+    assert models[choose_winner(models)].backbone == "VGG16"  # The lower cross-entropy.
+
+
 def test_recipes_compete_as_backbones_do() -> None:
     models = [model("VGG16", 7, *FAIR, recipe="original"), model("VGG16", 7, *GOOD)]
     assert models[choose_winner(models)].recipe == "native"
@@ -78,6 +92,7 @@ def test_evidence_holds_every_run(studied: Study, tiny_backbones: None) -> None:
         assert of.execution
         assert 0 <= of.threshold <= 1
     assert set(evidence.trivial_rules) == {"not_square", "mean_brightness", "contrast"}
+    assert evidence.title == "VGG16, ResNet50, NASNetLarge on chest X-rays: COVID-19 and non-COVID"
     assert evidence.command == "python -m training study"
     assert evidence.environment["backend"] == "tensorflow"
 
@@ -129,3 +144,24 @@ def test_runs_of_one_name_are_refused(tiny_data: Manifest) -> None:
         StudyConfig(runs=(FitConfig(backbone="VGG16"), FitConfig(backbone="VGG16", batch_size=8)))
     with pytest.raises(TrainingError, match="the same split_seed"):
         StudyConfig(runs=(FitConfig(backbone="VGG16"), FitConfig(backbone="ResNet50", split_seed=8)))
+
+
+@pytest.mark.parametrize("name", ["study.json", "environment.json"])
+def test_a_damaged_file_of_the_study_is_named(name: str, studied: Study, tmp_path: Path, tiny_backbones: None) -> None:
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    halve(folder / name)
+    with pytest.raises(TrainingError, match=rf"{name} is damaged \(.*\)\. Bring it back"):
+        read_evidence(open_study(folder, studied.manifest))
+
+
+@pytest.mark.parametrize("name", ["answers.npz", "execution.json", "history-0.csv", "timing.json"])
+def test_a_damaged_file_of_a_run_is_named(name: str, studied: Study, tmp_path: Path) -> None:
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    halve(folder / "runs/tiny/ResNet50/7" / name)
+    with pytest.raises(TrainingError, match=rf"ResNet50/7/{re.escape(name)} is damaged \(.*\)\. Bring it back"):
+        read_models(open_study(folder, studied.manifest))
+
+
+def halve(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])

@@ -190,7 +190,8 @@ def _best_rule(comparison: Comparison) -> Iterator[str]:
 
 def _limit(comparison: Comparison) -> Iterator[str]:
     if comparison.data.limit is not None:
+        images = sum(comparison.data.total.images.values())  # Whole groups: a few more than the limit.
         yield (
-            f"**The data were limited to {comparison.data.limit:,} images (`--limit`):** the figures hold for these "
+            f"**The data were limited to {images:,} images (`--limit`):** the figures hold for these "
             "and are no result of the whole data set."
         )

@@ -67,7 +67,10 @@ def report_text(content: Content) -> str:
 
 def _audience(content: Content) -> str:
     if content.public:
-        return "This public version holds no radiograph, file name, group or patient identifier."
+        return (
+            "This public version holds no radiograph, file name, group or patient identifier. Sources are named as "
+            "metadata.csv names them."
+        )
     return (
         "For the owner of the data: it may show radiographs and file names. The public version (`--public`) shows none."
     )

@@ -20,6 +20,9 @@ _DRAWN: Final = (*figures.FILES, *gallery.FILES)
 _FOLDER: Final = "FOLDER"
 """Stands in a public report for every folder or file that the command names."""
 
+_NAMING_FOLDERS: Final = frozenset({"--data", "--out", "--model", "--models"})
+"""Options whose value is one, also where it does not look like it."""
+
 
 def write_report(evidence: Evidence, out: Path, *, public: bool = False, prevalence: float = PREVALENCE) -> Path:
     """Write ``report.md``, ``index.html``, ``metrics.json`` and ``figures/*.png``.
@@ -92,10 +95,10 @@ def _hide(word: str, previous: str) -> str:
     if word.startswith("-") and not equals:
         return word
     named = value if word.startswith("-") else word
-    if "--data" not in (previous, option) and not _is_path(named):
+    if not {previous, option} & _NAMING_FOLDERS and not _is_path(named):
         return word
     return f"{option}={_FOLDER}" if word.startswith("-") else _FOLDER
 
 
 def _is_path(word: str) -> bool:
-    return "/" in word or "\\" in word
+    return "/" in word or "\\" in word or word.endswith((".h5", ".toml"))

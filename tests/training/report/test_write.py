@@ -186,6 +186,9 @@ def test_figures_of_others_stay(tmp_path: Path) -> None:
         ("python -m training study --data xrays --seed 7", "python -m training study --data FOLDER --seed 7"),
         ("x --data=/a/b --out runs/mrs-smith -v", "x --data=FOLDER --out FOLDER -v"),
         ("x --data 'our patients' --model 'C:\\m'", "x --data FOLDER --model FOLDER"),
+        ("x --out mrs-smith --models=ward9 --limit 9", "x --out FOLDER --models=FOLDER --limit 9"),
+        ("x --weights ward9.h5 --recipe smith.toml", "x --weights FOLDER --recipe FOLDER"),
+        ("x --weights random --recipe native", "x --weights random --recipe native"),
         ("x --data o'brien", "Not shown: it names folders."),
     ],
 )
@@ -331,7 +334,7 @@ def test_the_split_the_limit_and_the_winner_s_rule_are_said(text: Any) -> None:
     assert "Youden's J on validation, after temperature scaling on validation." in markdown
     assert "--limit" not in markdown
     of = [replace(record, group=record.path) for record in evidence.manifest.records]
-    by_image = replace(evidence, manifest=replace(evidence.manifest, records=tuple(of), grouped=False), limit=96)
+    by_image = replace(evidence, manifest=replace(evidence.manifest, records=tuple(of), grouped=False), limit=90)
     markdown = text(by_image)
     assert "**The split is by image:**" in markdown
     assert "**The data were limited to 96 images (`--limit`):**" in markdown
