@@ -1,7 +1,9 @@
 """Files that are whole or not there."""
 
+import errno
 import io
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -63,7 +65,9 @@ def assert_room(path: Path, size_bytes: int) -> None:
         TrainingError: It cannot: the disk is full, say.
     """
     try:
-        with tempfile.TemporaryFile(dir=path.parent) as file:
+        if shutil.disk_usage(path.parent).free < size_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with tempfile.TemporaryFile(dir=path.parent) as file:  # A quota or a limit may leave less than is free.
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size_bytes)
             else:

@@ -26,7 +26,7 @@ from training.manifest import Manifest
 from training.search.space import own_parameters, with_parameters
 from training.search.tune import SearchResult, tune
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 
 BASE: Final = CONFIG.model_copy(
     update={
