@@ -14,7 +14,9 @@ import keras
 import numpy as np
 import pytest
 
+from app.engines import load_engine
 from app.errors import TrainingError
+from app.imaging import to_network_input
 from tests.app.server import ROOT
 from tests.training.jax_process import FED
 from tests.training.test_resume import assert_equal_runs
@@ -22,6 +24,9 @@ from tests.training.tiny import KILL_AT
 from training.config import DEFAULT_EXECUTION
 from training.devices import WHOLE, count_devices, distributed, is_first_process, join, share_of
 from training.manifest import Manifest
+from training.squares import load_squares
+from training.study import export_run
+from training.study_folder import open_study, read_models
 
 RECIPE: Final = """
 recipe = "tiny"
@@ -54,11 +59,13 @@ TOLERANCE: Final = 1e-4
 gradients by their size; 7e-6 was seen. Another batch or another average of the gradients differs by 1e-3 and more."""
 
 
-def start(data: Path, out: Path, *options: str, xla: str = "", **environment: str) -> "subprocess.Popen[str]":
-    """Start ``fit``; what it compiles is fast to compile rather than to run, and kept for the next."""
+def start(
+    data: Path, out: Path, *options: str, command: str = "fit", xla: str = "", **environment: str
+) -> "subprocess.Popen[str]":
+    """Start a command; what it compiles is fast to compile rather than to run, and kept for the next."""
     recipe = out.parent / "tiny.toml"
     recipe.write_text(RECIPE)
-    command = [sys.executable, "-m", "tests.training.jax_process", "fit", "--data", str(data), "--recipe", str(recipe)]
+    module = [sys.executable, "-m", "tests.training.jax_process", command]
     environment |= {
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
@@ -68,7 +75,7 @@ def start(data: Path, out: Path, *options: str, xla: str = "", **environment: st
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
     return subprocess.Popen(
-        [*command, "--out", str(out), *options],
+        [*module, "--data", str(data), "--recipe", str(recipe), "--out", str(out), *options],
         cwd=ROOT,
         env=os.environ | environment,
         stderr=subprocess.PIPE,
@@ -131,6 +138,19 @@ def test_two_processes_train_as_one_does_also_when_they_were_killed(whole: Path,
             finish(process, -signal.SIGKILL if killed else 0)
     assert_near(run, whole)
     assert {path.name for path in run.iterdir()} == {path.name for path in whole.iterdir()}  # One of them wrote.
+
+
+@pytest.mark.usefixtures("tiny_backbones")
+def test_a_study_ends_with_its_report_and_is_exported_where_tensorflow_is(whole: Path, tiny_data: Manifest) -> None:
+    folder = whole.parent / "study"
+    finish(start(tiny_data.root, folder, "--backbone", "VGG16", command="study"))
+    assert (folder / "report/figures/grad_cam.png").is_file()
+    study = open_study(folder, tiny_data)
+    [model] = read_models(study)
+    artifact = export_run(study, study.config.runs[0], whole.parent / "models")
+    squares = load_squares(tiny_data.root, study.parts.test)
+    served = load_engine("openvino", artifact).infer(to_network_input(squares)).probabilities[:, 1]
+    np.testing.assert_allclose(served, model.parts["test"].probabilities, atol=1e-4)
 
 
 def test_one_device_is_as_if_there_were_no_others() -> None:
