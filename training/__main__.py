@@ -123,12 +123,13 @@ def study(
             for of in backbone or STUDY_BACKBONES
             for number in seed or (None,)
         )
-        config, execution = StudyConfig(runs=runs, limit=limit), execution_of(precision, float16_softmax, xla, devices)
+        execution = execution_of(precision, float16_softmax, xla, devices)
+        config = StudyConfig(runs=runs, limit=limit, execution=execution)
         from training.study import study as run_study
 
         manifest = read_data(data, skip_unreadable)
         say_how_split(manifest)
-        outcome = run_study(manifest, config, execution, out, models, _command())
+        outcome = run_study(manifest, config, out, models, _command())
         typer.echo(outcome.report)
         typer.echo(f"winner on validation: {outcome.winner}")
         if outcome.artifact:
@@ -266,10 +267,10 @@ def export(
         manifest = read_data(data, skip_unreadable)
         if (run / "study.json").exists():
             from training.study import export_run
-            from training.study_folder import find_run, open_study, read_models
+            from training.study_folder import find_run, open_study
 
             opened = open_study(run, manifest)
-            chosen = find_run(opened, read_models(opened), backbone, recipe)
+            chosen = find_run(opened, backbone, recipe)
             _print_artifact(export_run(opened, chosen, models, name))
             return
         if backbone or recipe:

@@ -18,18 +18,19 @@ class DataIdentity(BaseModel):
     manifest: str
 
 
-def claim(path: Path, ours: BaseModel) -> None:
+def claim(path: Path, ours: BaseModel, *, begun: bool = True) -> None:
     """Write what a folder is used for, or check that it was claimed for the same.
 
     Args:
         path: The JSON file; its folder is made if missing.
         ours: What is to be done there. A field that the file lacks has its default.
+        begun: Whether anything is finished there; otherwise the folder is free for another use.
 
     Raises:
         TrainingError: The file says otherwise; names each field that differs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
+    if not (begun and path.exists()):
         with replacing(path) as file:
             file.write(ours.model_dump_json(indent=2).encode())
         return

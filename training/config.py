@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from app.errors import TrainingError
 
+RECIPES: Final = Path(__file__).parent / "recipes"
+"""The recipes that ship, by name."""
+
 BackboneName = Literal["VGG16", "ResNet50", "NASNetLarge", "NASNetMobile"]
 Monitor = Literal["val_accuracy", "val_loss"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
@@ -49,7 +52,9 @@ class Augmentation(_Frozen):
 class Head(_Frozen):
     """The fully connected head. Source of the values: the original study's notebooks."""
 
-    units: tuple[int, int] = Field((512, 256), description="Widths of the two hidden layers.")
+    units: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = Field(
+        (512, 256), description="Widths of the two hidden layers."
+    )
     dropout: Probability = Field(0.2, description="Before the second hidden layer.")
     l1: float = Field(1e-5, ge=0, description="L1 penalty on the first layer's weights.")
     l2: float = Field(1e-4, ge=0, description="L2 penalty on the first layer's weights.")
@@ -177,6 +182,7 @@ class StudyConfig(_Frozen):
 
     runs: Annotated[tuple[FitConfig, ...], Field(min_length=1)]
     limit: int | None = Field(None, ge=1, description="To about so many images, by whole groups; None: all.")
+    execution: Execution = Field(DEFAULT_EXECUTION, description="Of every run.")
 
     @model_validator(mode="after")
     def _can_be_compared(self) -> Self:
@@ -185,6 +191,12 @@ class StudyConfig(_Frozen):
             raise TrainingError(f"Two runs are called {twice[0]}: give each recipe a name of its own in its file.")
         if len({run.split_seed for run in self.runs}) > 1:
             raise TrainingError("The recipes split the data differently: give them the same split_seed.")
+        backbones = {run.backbone: run.weights for run in self.runs if run.initial_weights == "a file"}
+        if len(set(backbones.values())) < len(backbones):
+            raise TrainingError(
+                f"One weights file cannot fit {' and '.join(backbones)}: give --backbone one of them, or a recipe that "
+                "names a file for each in its [only.<backbone>] tables."
+            )
         return self
 
 

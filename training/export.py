@@ -62,8 +62,7 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None,
     """Export a run's best epoch to ``models/<name>/<next version>``.
 
     Temperature and threshold are fitted on validation. The saved graph is read back by OpenVINO, must
-    reproduce the golden outputs, and is what the metrics are measured with. The test split is evaluated
-    here, once.
+    reproduce the golden outputs, and is what the metrics are measured with, those of the test part too.
 
     Args:
         run: A finished run folder.
@@ -85,36 +84,42 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None,
     parts = split(manifest, config.split_seed)
     cache = cache or run / "cache"
     validation, test = _load(manifest, parts.validation, cache), _load(manifest, parts.test, cache)
-
-    logits = logits_of(model, to_network_input(validation.squares))
-    temperature = fit_temperature(logits, validation.labels)
-    module = serving_module(model, temperature)
+    rules = measure_trivial_rules(manifest.root, validation.records, test.records, cache)
+    temperature = fit_temperature(logits_of(model, to_network_input(validation.squares)), validation.labels)
 
     name = name or config.backbone.lower()
     number = _next_version(models / name)
-    folder = models / name / f".{number}.partial"
-    shutil.rmtree(folder, ignore_errors=True)
-    _save(module, folder)
     metadata = _metadata(name, number, config, manifest, model.count_params(), temperature)
-    _write_metadata(folder, metadata)
-    infer = load_engine("openvino", open_artifact(folder)).infer  # Checks the golden outputs.
+    folder, final = models / name / f".{number}.partial", models / name / str(number)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        _save(serving_module(model, temperature), folder)
+        metadata = _measured(folder, metadata, validation, test, rules)
+        (folder / MODEL_CARD).write_text(model_card(metadata, config, manifest, parts), encoding="utf-8")
+        _write_metadata(folder, metadata)
+        folder.rename(final)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)  # Nothing is there any more once it has its name.
+    artifact = open_artifact(final)
+    with replacing(run / _EXPORTED) as file:
+        file.write(json.dumps({"model": f"{name}/{number}", "digest": artifact.digest}).encode())
+    return artifact
 
+
+def _measured(
+    folder: Path, metadata: Metadata, validation: _Part, test: _Part, rules: dict[str, dict[str, float]]
+) -> Metadata:
+    """Measure the saved graph through the serving engine, which checks the golden outputs first."""
+    _write_metadata(folder, metadata)
+    infer = load_engine("openvino", open_artifact(folder)).infer
     probabilities = _probabilities(infer, validation)
     threshold = fit_threshold(validation.labels, probabilities)
     metrics = {
         "validation": describe(validation.records, probabilities, threshold),
         "test": describe(test.records, _probabilities(infer, test), threshold),
-        "trivial_rules": measure_trivial_rules(manifest.root, validation.records, test.records, cache),
+        "trivial_rules": rules,
     }
-    metadata = metadata.model_copy(update={"threshold": threshold, "metrics": metrics})
-    (folder / MODEL_CARD).write_text(model_card(metadata, config, manifest, parts), encoding="utf-8")
-    _write_metadata(folder, metadata)
-    final = models / name / str(number)
-    folder.rename(final)
-    artifact = open_artifact(final)
-    with replacing(run / _EXPORTED) as file:
-        file.write(json.dumps({"model": f"{name}/{number}", "digest": artifact.digest}).encode())
-    return artifact
+    return metadata.model_copy(update={"threshold": threshold, "metrics": metrics})
 
 
 def find_exported(run: Path, models: Path) -> Artifact | None:

@@ -93,9 +93,10 @@ def fit(
     share_of(execution).assert_divides(config.batch_size)
     with first_process_first("claim of the run folder"):
         run.mkdir(parents=True, exist_ok=True)
-        claim(run / "config.json", config)
-        claim(run / "data.json", DataIdentity(manifest=manifest.digest))
-        claim(run / "execution.json", execution)
+        begun = has_begun(run)
+        claim(run / "config.json", config, begun=begun)
+        claim(run / "data.json", DataIdentity(manifest=manifest.digest), begun=begun)
+        claim(run / "execution.json", execution, begun=begun)
     parts = split(manifest, config.split_seed)
     whole = _Run(manifest, parts, config, execution, run, cache or run / "cache", callbacks)
     keras.utils.set_random_seed(config.seed)
@@ -105,6 +106,11 @@ def fit(
             model = _run_stage(whole, number)
     assert model is not None  # The configuration has at least one stage.
     return model
+
+
+def has_begun(run: Path) -> bool:
+    """Say whether an epoch was finished in a run folder, which then belongs to its run."""
+    return (run / "state.npz").exists()
 
 
 def load_best(run: Path, config: FitConfig) -> keras.Model:
@@ -117,7 +123,11 @@ def load_best(run: Path, config: FitConfig) -> keras.Model:
     if not last.exists():
         raise TrainingError(f"{run} holds no finished training: {last.name} is missing. Run the same 'fit' again.")
     model = build_model(config, weights="random")
-    model.load_weights(run / "best.weights.h5")
+    path = run / "best.weights.h5"
+    try:
+        model.load_weights(path)
+    except (OSError, KeyError, ValueError) as error:  # As HDF5 and Keras report a file that is not whole.
+        raise TrainingError(f"{path} cannot be read as this run's weights: {error}") from error
     return model
 
 
@@ -201,8 +211,8 @@ def _train(model: keras.Model, run: _Run, number: int) -> None:
         )
     if best.best is None:
         raise Diverged(
-            f"No epoch of stage {number + 1} ended with a finite validation loss: the training diverged. Take a lower "
-            "learning rate, or float32 instead of float16, and another --out."
+            f"{title} diverged: no epoch ended with a finite validation loss. Take a lower learning rate, or float32 "
+            "instead of float16, and another --out."
         )
 
 

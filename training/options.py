@@ -9,14 +9,13 @@ import typer
 from rich.console import Console
 
 from app.errors import CxrError
-from training.config import Execution, FitConfig, Precision, read_recipe
+from training.config import RECIPES, Execution, FitConfig, Precision, read_recipe
 
 if TYPE_CHECKING:
     from training.manifest import Manifest
 
 STDERR: Final = Console(stderr=True)
 
-RECIPES: Final = Path(__file__).parent / "recipes"
 RECIPE_HELP: Final = "A TOML file, or the name of one that ships: native, original, scratch, shipped."
 STUDY_RECIPES: Final = ("original", "native")
 STUDY_BACKBONES: Final = ("VGG16", "ResNet50", "NASNetLarge")

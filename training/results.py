@@ -90,6 +90,12 @@ class TrainedModel:
     structure: str = ""
 
     @property
+    def run(self) -> FitConfig:
+        """Return the configuration of a model that was trained here."""
+        assert self.config is not None
+        return self.config
+
+    @property
     def name(self) -> str:
         """Name the model among those of a study: recipe, backbone and seed."""
         return "/".join(str(part) for part in (self.recipe, self.backbone, self.seed) if part is not None)

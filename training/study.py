@@ -9,16 +9,16 @@ from pathlib import Path
 import keras
 
 from app.artifact import Artifact
-from app.errors import TrainingError
+from app.errors import Diverged, TrainingError
 from training.answers import answer
 from training.backbones import build_model
 from training.claim import claim
-from training.config import Execution, FitConfig, StudyConfig
+from training.config import FitConfig, StudyConfig
 from training.fit import fit
 from training.manifest import Manifest
 from training.report import write_report
 from training.squares import load_squares
-from training.study_folder import Study, find_run, open_study, read_evidence, record_environment
+from training.study_folder import Study, mark_diverged, open_study, read_evidence, record_environment
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,7 @@ class Outcome:
     artifact: Artifact | None
 
 
-def study(
-    manifest: Manifest, config: StudyConfig, execution: Execution, out: Path, models: Path, command: str
-) -> Outcome:
+def study(manifest: Manifest, config: StudyConfig, out: Path, models: Path, command: str) -> Outcome:
     """Train every run, compare them, report, and export the winner.
 
     What an earlier call with the same configuration finished is not done again.
@@ -48,7 +46,6 @@ def study(
     Args:
         manifest: The data set.
         config: The runs.
-        execution: Precision and XLA.
         out: The study folder.
         models: Where ``models/<name>/<version>`` of the winner is made.
         command: As it was typed, for the record.
@@ -59,13 +56,13 @@ def study(
         ArtifactError: The winner's exported graph does not answer as the trained model does.
     """
     opened = open_study(out, manifest, config)
-    train(opened, execution, command)
+    train(opened, command)
     evidence = read_evidence(opened)
     report = write_report(evidence, out / "report")
-    winner = find_run(opened, evidence.models)
+    winner = evidence.models[evidence.winner]
     logger.info("The winner on validation is %s; the report is %s.", winner.name, report)
     try:
-        artifact = _export_once(opened, winner, models) if can_export() else None
+        artifact = _export_once(opened, winner.run, models) if can_export() else None
     except TrainingError as error:
         raise TrainingError(
             f"The report {report} is written, but the winner, {winner.name}, cannot be exported. {error}"
@@ -73,19 +70,20 @@ def study(
     return Outcome(report, winner.name, artifact)
 
 
-def train(study: Study, execution: Execution, command: str) -> None:
+def train(study: Study, command: str) -> None:
     """Train every run of a study that is not finished, and ask each model for its answers.
+
+    A run that diverges is marked, and left out of the comparison; the others go on.
 
     Args:
         study: Whose runs.
-        execution: Precision and XLA.
         command: As it was typed, for the record.
 
     Raises:
         TrainingError: ImageNet weights cannot be had or images not be read (said before any training), or a run folder
             is of another run.
     """
-    waiting = [run for run in study.config.runs if not (study.run_folder(run) / "answers.npz").exists()]
+    waiting = [run for run in study.config.runs if not study.has_ended(run)]
     _check_weights(waiting)
     if waiting:
         _check_images(study)
@@ -94,8 +92,12 @@ def train(study: Study, execution: Execution, command: str) -> None:
         record_environment(study.folder, command)
     for number, run in enumerate(waiting, start=1):
         logger.info("run %d of %d: %s", number, len(waiting), run.name)
-        fit(study.manifest, run, study.run_folder(run), execution, cache=study.cache)
-        answer(study.run_folder(run), run, study.manifest, study.parts, study.cache)
+        try:
+            fit(study.manifest, run, study.run_folder(run), study.config.execution, cache=study.cache)
+            answer(study.run_folder(run), run, study.manifest, study.parts, study.cache)
+        except Diverged as error:
+            logger.warning("%s", error)
+            mark_diverged(study, run, error)
         _forget_models()
 
 

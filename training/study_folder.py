@@ -1,12 +1,11 @@
 """What a study leaves behind: its folder, read into what a report is made from.
 
 A study folder holds ``study.json`` (its runs), ``environment.json`` (where and by which commands they were trained),
-``runs/<recipe>/<backbone>/<seed>`` (a run folder each, see ``training.fit``, with its ``answers.npz``), ``cache/``
-(preprocessed squares, shared) and ``report/``.
+``runs/<recipe>/<backbone>/<seed>`` (a run folder each, see ``training.fit``, with its ``answers.npz``, or
+``diverged.json`` where it has none to give), ``cache/`` (preprocessed squares, shared) and ``report/``.
 """
 
 import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from app.errors import TrainingError
+from app.errors import Diverged, TrainingError
 from app.imaging import to_network_input
 from training.answers import answer
 from training.atomic import reading, replacing
 from training.checkpoint import read_history
-from training.claim import DataIdentity, claim
-from training.config import FitConfig, StudyConfig
+from training.claim import DataIdentity, claim, differences
+from training.config import RECIPES, FitConfig, StudyConfig, read_recipe
 from training.environment import training_environment
 from training.evaluate import THRESHOLD_RULE, fit_temperature, fit_threshold
-from training.fit import load_best, read_execution
+from training.fit import has_begun, load_best, read_execution
 from training.manifest import POSITIVE, Manifest, Record
 from training.network import Network
 from training.properties import measure_trivial_rules
@@ -34,8 +33,6 @@ from training.splits import Split, limit_images, split
 from training.squares import load_squares
 from training.timing import read_timings
 
-logger = logging.getLogger(__name__)
-
 WINNER_RULE: Final = (
     "the recipe and backbone with the highest accuracy on validation, the larger probability winning, in the mean over "
     "the seeds; among equals that with the lowest cross-entropy there"
@@ -43,6 +40,7 @@ WINNER_RULE: Final = (
 """The original study's measure, on validation where the study took the test part."""
 
 _BATCH: Final = 8
+_DIVERGED: Final = "diverged.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +68,14 @@ class Study:
         """Return the folder of one of the runs."""
         return self.folder / "runs" / run.name
 
+    def has_ended(self, run: FitConfig) -> bool:
+        """Say whether a run needs no more training: it has answered, or diverged."""
+        return (self.run_folder(run) / "answers.npz").exists() or self.has_diverged(run)
+
+    def has_diverged(self, run: FitConfig) -> bool:
+        """Say whether a run was given up."""
+        return (self.run_folder(run) / _DIVERGED).exists()
+
 
 def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = None) -> Study:
     """Open a study folder.
@@ -91,9 +97,9 @@ def open_study(folder: Path, manifest: Manifest, config: StudyConfig | None = No
     with reading(path):
         of = config or StudyConfig.model_validate_json(path.read_text(encoding="utf-8"))
     opened = Study(folder, of, *_limit_and_split(manifest, of))
-    for data in (opened.run_folder(run) / "data.json" for run in of.runs):
-        if data.exists():  # Otherwise answers of finished runs would be held against the labels of other images.
-            claim(data, DataIdentity(manifest=opened.manifest.digest))
+    for run in map(opened.run_folder, of.runs):
+        if has_begun(run):  # Otherwise answers of finished runs would be held against the labels of other images.
+            claim(run / "data.json", DataIdentity(manifest=opened.manifest.digest))
     return opened
 
 
@@ -108,13 +114,22 @@ def _limit_and_split(manifest: Manifest, config: StudyConfig) -> tuple[Manifest,
         raise TrainingError(f"With --limit {config.limit}: {error} Raise the limit.") from error
 
 
-def read_models(study: Study) -> tuple[TrainedModel, ...]:
-    """Read what the runs of a trained study left behind, calibrated on validation.
+def mark_diverged(study: Study, run: FitConfig, error: Diverged) -> None:
+    """Note that a run was given up, and why."""
+    with replacing(study.run_folder(run) / _DIVERGED) as file:
+        file.write(json.dumps({"reason": str(error)}).encode())
+
+
+def read_models(study: Study, runs: Sequence[FitConfig]) -> tuple[TrainedModel, ...]:
+    """Read what runs of a study left behind, calibrated on validation; those that diverged left nothing.
 
     Raises:
-        TrainingError: A run is not finished.
+        TrainingError: A run is not finished, or all diverged.
     """
-    return tuple(_trained_model(study, run) for run in study.config.runs)
+    models = tuple(_trained_model(study, run) for run in runs if not study.has_diverged(run))
+    if not models:
+        raise TrainingError(f"Every run of {study.folder} diverged: {', '.join(run.name for run in runs)}.")
+    return models
 
 
 def read_evidence(study: Study) -> Evidence:
@@ -123,7 +138,7 @@ def read_evidence(study: Study) -> Evidence:
     Raises:
         TrainingError: A run is not finished.
     """
-    models = read_models(study)
+    models = read_models(study, study.config.runs)
     winner = choose_winner(models)
     environment, command = _read_environment(study.folder)
     return Evidence(
@@ -138,9 +153,31 @@ def read_evidence(study: Study) -> Evidence:
         environment=environment,
         trivial_rules=measure_trivial_rules(study.manifest.root, study.parts.validation, study.parts.test, study.cache),
         trivial_rules_fitted_on="validation",
-        look=_look(study, winner, models[winner].temperature),
+        look=_look(study, models[winner]),
         limit=study.config.limit,
+        notes=(*_diverged(study), *_changed_recipes(study.config.runs)),
     )
+
+
+def _diverged(study: Study) -> list[str]:
+    return [
+        f"{run.name} diverged and is left out: its validation loss was never a number."
+        for run in study.config.runs
+        if study.has_diverged(run)
+    ]
+
+
+def _changed_recipes(runs: Sequence[FitConfig]) -> list[str]:
+    """Say where a run has the name of a recipe that ships, and not its values."""
+    notes = []
+    for run in runs:
+        path = RECIPES / f"{run.recipe}.toml"
+        if path.exists():
+            shipped = read_recipe(path, backbone=run.backbone, seed=run.seed)
+            changed = differences(shipped, run.model_copy(update={"weights": run.initial_weights}))
+            if changed:
+                notes.append(f"{run.recipe} of {run.backbone} is not the recipe as it ships ('there'): {changed}.")
+    return list(dict.fromkeys(notes))
 
 
 def choose_winner(models: Sequence[TrainedModel]) -> int:
@@ -155,22 +192,20 @@ def choose_winner(models: Sequence[TrainedModel]) -> int:
     return max(candidates, key=lambda i: scores[i])
 
 
-def find_run(
-    study: Study, models: Sequence[TrainedModel], backbone: str | None = None, recipe: str | None = None
-) -> FitConfig:
-    """Return the winner, or the winner among the runs of a backbone, or of a recipe.
+def find_run(study: Study, backbone: str | None = None, recipe: str | None = None) -> FitConfig:
+    """Return the winner, or the winner among the runs of a backbone, or of a recipe, which must be finished.
 
     Raises:
         TrainingError: There is none.
     """
     asked = {"backbone": backbone, "recipe": recipe}
     wanted = {name: value for name, value in asked.items() if value is not None}
-    chosen = [model for model in models if all(getattr(model, name) == value for name, value in wanted.items())]
-    if not chosen:
+    runs = [run for run in study.config.runs if all(getattr(run, name) == value for name, value in wanted.items())]
+    if not runs:
         there = ", ".join(run.name for run in study.config.runs)
         raise TrainingError(f"{study.folder} has no run of {' and '.join(wanted.values())}. It has: {there}.")
-    name = chosen[choose_winner(chosen)].name
-    return next(run for run in study.config.runs if run.name == name)
+    models = read_models(study, runs)
+    return models[choose_winner(models)].run
 
 
 def _score(validation: Answers) -> tuple[float, float]:
@@ -215,12 +250,10 @@ def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[n
     return np.asarray(softmax(logits / temperature, axis=1)[:, POSITIVE], np.float32)
 
 
-def _look(study: Study, winner: int, temperature: float) -> Look:
-    run = study.config.runs[winner]
-
+def _look(study: Study, winner: TrainedModel) -> Look:
     def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         squares = load_squares(study.manifest.root, records)
-        network = Network(load_best(study.run_folder(run), run), temperature)
+        network = Network(load_best(study.run_folder(winner.run), winner.run), winner.temperature)
         batches = [squares[i : i + _BATCH] for i in range(0, len(squares), _BATCH)]
         heatmaps = [np.asarray(network.outputs(to_network_input(batch))["heatmap"]) for batch in batches]
         return squares, np.concatenate(heatmaps)

@@ -93,7 +93,7 @@ def _study(folder: Path) -> Study:
             patch.setitem(BACKBONES, name, TINY)
         patch.setattr(training.fit, "_compile", _compile_eagerly)
         opened = open_study(folder / "tiny-study", _data(folder), STUDY)
-        train(opened, Execution(), "python -m training study")
+        train(opened, "python -m training study")
         return opened
 
 

@@ -208,7 +208,7 @@ def test_a_killed_study_goes_on_and_ends_as_an_uninterrupted_one(tiny_data: Mani
             patch.setitem(BACKBONES, name, TINY)
         config = StudyConfig.model_validate_json((out / "study.json").read_text())
         whole = open_study(tmp_path / "whole", tiny_data, config)
-        train(whole, Execution(), "study")
+        train(whole, "study")
     for run_config in config.runs:
         assert_equal_runs(out / "runs" / run_config.name, whole.run_folder(run_config))
 

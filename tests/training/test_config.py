@@ -3,8 +3,17 @@ from pathlib import Path
 import pytest
 
 from app.errors import TrainingError
-from training.config import Augmentation, Execution, FitConfig, Plateau, Stage, read_recipe, recipe_toml
-from training.options import RECIPES
+from training.config import (
+    RECIPES,
+    Augmentation,
+    Execution,
+    FitConfig,
+    Plateau,
+    Stage,
+    StudyConfig,
+    read_recipe,
+    recipe_toml,
+)
 
 
 @pytest.fixture
@@ -147,3 +156,16 @@ def test_a_recipe_with_all_that_may_be_none_is_read_back(recipe: Path) -> None:
     )
     recipe.write_text(recipe_toml(config), encoding="utf-8")
     assert read_recipe(recipe) == config
+
+
+def test_one_weights_file_for_several_backbones_is_refused() -> None:
+    runs = tuple(FitConfig(backbone=backbone, weights="vgg16.h5") for backbone in ("VGG16", "ResNet50"))
+    with pytest.raises(TrainingError, match="One weights file cannot fit VGG16 and ResNet50: give --backbone"):
+        StudyConfig(runs=runs)
+    StudyConfig(runs=(runs[0], runs[1].model_copy(update={"weights": "resnet50.h5"})))
+
+
+def test_layers_without_units_are_refused(recipe: Path) -> None:
+    recipe.write_text("[head]\nunits = [0, 256]\n")
+    with pytest.raises(TrainingError, match=r"head\.units\.0: .* greater than or equal to 1 \(received 0\)"):
+        read_recipe(recipe)

@@ -146,7 +146,7 @@ def test_a_study_ends_with_its_report_and_is_exported_where_tensorflow_is(whole:
     finish(start(tiny_data.root, folder, "--backbone", "VGG16", command="study"))
     assert (folder / "report/figures/grad_cam.png").is_file()
     study = open_study(folder, tiny_data)
-    [model] = read_models(study)
+    [model] = read_models(study, study.config.runs)
     artifact = export_run(study, study.config.runs[0], whole.parent / "models")
     squares = load_squares(tiny_data.root, study.parts.test)
     served = load_engine("openvino", artifact).infer(to_network_input(squares)).probabilities[:, 1]

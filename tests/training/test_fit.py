@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,7 @@ def test_a_batch_that_devices_cannot_share_is_refused_before_the_folder_is_claim
 
 
 def test_another_execution_in_the_same_folder_is_refused(tiny_data: Manifest, tmp_path: Path) -> None:
-    (tmp_path / "execution.json").write_text(Execution(precision="mixed_bfloat16").model_dump_json())
+    begin(tmp_path, "execution.json", Execution(precision="mixed_bfloat16").model_dump_json())
     with pytest.raises(TrainingError, match=r"execution\.json precision is mixed_bfloat16 there and float32 here"):
         fit(tiny_data, CONFIG, tmp_path)
 
@@ -168,6 +169,12 @@ def test_a_stage_begins_with_the_best_weights_of_the_last(tiny_data: Manifest, t
             np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def begin(run: Path, name: str, content: str) -> None:
+    """Leave what a run leaves that has finished an epoch."""
+    (run / name).write_text(content)
+    (run / "state.npz").touch()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -180,7 +187,7 @@ def test_a_stage_begins_with_the_best_weights_of_the_last(tiny_data: Manifest, t
 def test_another_recipe_in_the_same_folder_is_refused(
     change: dict[str, object], said: str, tiny_data: Manifest, tmp_path: Path
 ) -> None:
-    (tmp_path / "config.json").write_text(CONFIG.model_dump_json())
+    begin(tmp_path, "config.json", CONFIG.model_dump_json())
     with pytest.raises(TrainingError, match=r"holds another run: .*Give another --out") as caught:
         fit(tiny_data, CONFIG.model_copy(update=change), tmp_path)
     assert said in str(caught.value)
@@ -188,7 +195,7 @@ def test_another_recipe_in_the_same_folder_is_refused(
 
 
 def test_other_data_in_the_same_folder_are_refused(tiny_data: Manifest, tmp_path: Path) -> None:
-    (tmp_path / "data.json").write_text(json.dumps({"manifest": "0123"}))
+    begin(tmp_path, "data.json", json.dumps({"manifest": "0123"}))
     with pytest.raises(TrainingError, match=f"manifest is 0123 there and {tiny_data.digest} here"):
         fit(tiny_data, CONFIG, tmp_path)
 
@@ -265,9 +272,27 @@ def test_features_that_change_are_not_computed_once(change: dict[str, Any]) -> N
 
 def test_a_training_that_diverges_says_so(tiny_data: Manifest, tmp_path: Path) -> None:
     config = config_of({"epochs": 2, "peak_learning_rate": 1e38, "warmup_epochs": 0, "optimizer": "adam"})
-    with pytest.raises(Diverged, match="No epoch of stage 1 ended with a finite validation loss"):
+    with pytest.raises(Diverged, match="stage 1 of 1 of unnamed/NASNetMobile/7 diverged: no epoch ended with a finite"):
         fit(tiny_data, config, tmp_path)
     assert not (tmp_path / "best.weights.h5").exists()
+
+
+def test_a_folder_in_which_nothing_was_finished_is_free_for_another_run(tiny_data: Manifest, tmp_path: Path) -> None:
+    """Nobody has to give another folder because the first try named weights that are not there."""
+    missing = CONFIG.model_copy(update={"weights": str(tmp_path / "missing.h5")})
+    with pytest.raises(TrainingError, match="no weights file"):
+        fit(tiny_data, missing, tmp_path / "run")
+    fit(tiny_data, config_of({"epochs": 1}), tmp_path / "run")
+    with pytest.raises(TrainingError, match="holds another run"):
+        fit(tiny_data, missing, tmp_path / "run")
+
+
+def test_weights_that_are_not_whole_are_named(finished: FinishedRun, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    best = run / "best.weights.h5"
+    best.write_bytes(best.read_bytes()[:2000])
+    with pytest.raises(TrainingError, match=r"best\.weights\.h5 cannot be read as this run's weights"):
+        load_best(run, finished.config)
 
 
 def test_the_time_of_each_epoch_is_kept(finished: FinishedRun) -> None:

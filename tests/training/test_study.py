@@ -23,7 +23,7 @@ from training.claim import claim
 from training.config import Execution, StudyConfig
 from training.manifest import Manifest, read_manifest
 from training.study import Outcome, study, train
-from training.study_folder import Study, open_study
+from training.study_folder import Study, find_run, open_study, read_evidence
 
 pytestmark = pytest.mark.usefixtures("tiny_backbones", "eager")
 
@@ -46,7 +46,7 @@ def train_until(opened: Study, place: Any, name: str, cut_off: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, name, cut_off)
         with pytest.raises(CutOff):
-            train(opened, Execution(), "python -m training study")
+            train(opened, "python -m training study")
 
 
 def test_a_study_that_was_cut_off_anywhere_ends_as_an_uninterrupted_one(
@@ -58,14 +58,14 @@ def test_a_study_that_was_cut_off_anywhere_ends_as_an_uninterrupted_one(
     for write in (2, 5, FILES_OF_A_RUN, 12):  # Counted from where the study goes on.
         train_until(opened, training.atomic.os, "fsync", cut_off_at_write(write, stop_here))
     train_until(opened, training.fit, "unfreeze", lambda *_: stop_here())
-    train(opened, Execution(), "python -m training study")
+    train(opened, "python -m training study")
     assert_equal_studies(opened, studied)
 
 
 def test_a_finished_run_is_not_trained_again(studied: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.study, "fit", lambda *_, **__: pytest.fail("trained again"))
     before = (studied.folder / "environment.json").read_bytes()
-    train(studied, Execution(), "python -m training study --again")
+    train(studied, "python -m training study --again")
     assert (studied.folder / "environment.json").read_bytes() == before
 
 
@@ -80,7 +80,7 @@ def test_other_data_are_refused_before_training(studied: Study, tiny_data: Manif
     (folder / "runs/tiny/VGG16/7/answers.npz").unlink()
     fewer = Manifest(tiny_data.root, tiny_data.records[:-2], grouped=True)
     with pytest.raises(TrainingError, match=r"data\.json manifest is"):
-        train(open_study(folder, fewer, STUDY), Execution(), "again")
+        train(open_study(folder, fewer, STUDY), "again")
 
 
 def test_missing_imagenet_weights_are_said_before_any_training(
@@ -91,7 +91,7 @@ def test_missing_imagenet_weights_are_said_before_any_training(
     first, *_, last = STUDY.runs
     config = StudyConfig(runs=(first, last.model_copy(update={"weights": "imagenet"})))
     with pytest.raises(TrainingError, match=r"ImageNet weights could not be downloaded .* here as .*tiny_no_top"):
-        train(open_study(tmp_path, tiny_data, config), Execution(), "study")
+        train(open_study(tmp_path, tiny_data, config), "study")
     assert list(tmp_path.iterdir()) == []  # Other weights may be tried with the same folder.
 
 
@@ -101,7 +101,7 @@ def test_an_unreadable_test_image_is_named_before_any_training(tiny_data: Manife
     bad = open_study(tmp_path / "study", tiny_data, STUDY).parts.test[0].path
     (root / bad).write_bytes(b"no image")
     with pytest.raises(TrainingError, match=rf"1 image cannot be read.*--skip-unreadable:\n.*{bad}"):
-        train(open_study(tmp_path / "study", read_manifest(root), STUDY), Execution(), "study")
+        train(open_study(tmp_path / "study", read_manifest(root), STUDY), "study")
     assert [path.name for path in (tmp_path / "study").iterdir()] == ["cache"]
 
 
@@ -124,6 +124,29 @@ def test_too_low_a_limit_is_said_and_takes_no_folder(tiny_data: Manifest, tmp_pa
     assert not (tmp_path / "study").exists()
 
 
+def test_a_run_that_diverges_is_left_out_and_the_others_go_on(tiny_data: Manifest, tmp_path: Path) -> None:
+    first, second, _ = STUDY.runs
+    absurd = first.stages[0].model_copy(update={"peak_learning_rate": 1e38, "warmup_epochs": 0, "optimizer": "adam"})
+    diverging = first.model_copy(update={"stages": (absurd,)})
+    opened = open_study(tmp_path, tiny_data, StudyConfig(runs=(diverging, second)))
+    train(opened, "study")
+    evidence = read_evidence(opened)
+    assert [model.name for model in evidence.models] == [second.name]
+    assert evidence.notes == (f"{first.name} diverged and is left out: its validation loss was never a number.",)
+    before = (opened.run_folder(diverging) / "timing.json").read_bytes()
+    train(opened, "study")
+    assert (opened.run_folder(diverging) / "timing.json").read_bytes() == before
+    with pytest.raises(TrainingError, match=r"Every run of .* diverged: tiny/VGG16/7"):
+        find_run(opened, "VGG16")
+
+
+def test_another_execution_in_the_folder_is_refused(studied: Study, tiny_data: Manifest) -> None:
+    """Else some runs of the comparison would be in another precision than others."""
+    coarse = STUDY.model_copy(update={"execution": Execution(precision="mixed_bfloat16")})
+    with pytest.raises(TrainingError, match=r"execution\.precision is float32 there and mixed_bfloat16 here"):
+        open_study(studied.folder, tiny_data, coarse)
+
+
 @pytest.fixture
 def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
@@ -132,7 +155,7 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def outcome(studied: Study, tiny_data: Manifest, tmp_path: Path, few_rounds: None) -> Outcome:
     folder = shutil.copytree(studied.folder, tmp_path / "study")
-    return study(tiny_data, STUDY, Execution(), folder, tmp_path / "models", "python -m training study")
+    return study(tiny_data, STUDY, folder, tmp_path / "models", "python -m training study")
 
 
 def test_it_ends_with_a_report_and_the_winner_as_an_artifact(outcome: Outcome, tmp_path: Path) -> None:
@@ -145,7 +168,7 @@ def test_it_ends_with_a_report_and_the_winner_as_an_artifact(outcome: Outcome, t
 
 
 def test_the_same_command_again_exports_nothing_again(outcome: Outcome, tiny_data: Manifest, tmp_path: Path) -> None:
-    again = study(tiny_data, STUDY, Execution(), tmp_path / "study", tmp_path / "models", "python -m training study")
+    again = study(tiny_data, STUDY, tmp_path / "study", tmp_path / "models", "python -m training study")
     assert again.artifact
     assert outcome.artifact
     assert again.artifact.path == outcome.artifact.path
@@ -162,7 +185,7 @@ def test_a_winner_that_cannot_be_exported_is_named_with_the_report(
     folder = shutil.copytree(studied.folder, tmp_path / "study")
     winner = r"the winner, tiny/\w+/7, cannot be exported\. It answers too evenly\."
     with pytest.raises(TrainingError, match=rf"index\.html is written, but {winner}"):
-        study(tiny_data, STUDY, Execution(), folder, tmp_path / "models", "python -m training study")
+        study(tiny_data, STUDY, folder, tmp_path / "models", "python -m training study")
     assert (folder / "report/index.html").is_file()
 
 
@@ -171,7 +194,7 @@ def test_without_tensorflow_as_backend_it_ends_with_the_report(
 ) -> None:
     monkeypatch.setattr(training.study, "can_export", lambda: False)
     folder = shutil.copytree(studied.folder, tmp_path / "study")
-    outcome = study(tiny_data, STUDY, Execution(), folder, tmp_path / "models", "python -m training study")
+    outcome = study(tiny_data, STUDY, folder, tmp_path / "models", "python -m training study")
     assert outcome.artifact is None
     assert outcome.report.is_file()
     assert not (tmp_path / "models").exists()
@@ -181,7 +204,7 @@ def test_the_environment_of_each_start_is_kept(tiny_data: Manifest, tmp_path: Pa
     one = STUDY.runs[0].model_copy(update={"stages": CONFIG.stages[:1]})
     opened = open_study(tmp_path, tiny_data, StudyConfig(runs=(one,)))
     train_until(opened, training.fit, "EpochProgress", cut_off_at(0, 0, 0, stop_here))
-    train(opened, Execution(), "resumed")
+    train(opened, "resumed")
     entries = json.loads((tmp_path / "environment.json").read_text())
     assert [entry["command"] for entry in entries] == ["python -m training study", "resumed"]
     assert {"device", "processor", "backend", "keras", "python", "commit"} <= entries[0]["environment"].keys()

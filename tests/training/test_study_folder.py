@@ -8,12 +8,20 @@ import pytest
 
 from app.errors import TrainingError
 from tests.training.fixtures import STUDY
-from training.config import FitConfig
+from training.config import RECIPES, FitConfig, read_recipe
 from training.fit import load_best
 from training.manifest import Manifest, Record
 from training.network import Network
 from training.results import Answers, TrainedModel
-from training.study_folder import Study, choose_winner, find_run, open_study, read_evidence, read_models
+from training.study_folder import (
+    Study,
+    _changed_recipes,
+    choose_winner,
+    find_run,
+    open_study,
+    read_evidence,
+    read_models,
+)
 
 LABELS = (0, 0, 0, 1, 1, 1)
 
@@ -111,17 +119,33 @@ def test_the_winner_is_looked_at_with_its_own_heatmaps(studied: Study, tiny_back
 
 @pytest.mark.parametrize("backbone", ["VGG16", "NASNetLarge"])
 def test_a_run_is_found_by_its_backbone(backbone: str, studied: Study) -> None:
-    assert find_run(studied, read_models(studied), backbone).backbone == backbone
+    assert find_run(studied, backbone).backbone == backbone
 
 
 def test_a_run_that_is_not_there_is_said_with_those_that_are(studied: Study) -> None:
     with pytest.raises(TrainingError, match=r"no run of NASNetMobile and native\. It has: tiny/VGG16/7, "):
-        find_run(studied, read_models(studied), "NASNetMobile", "native")
+        find_run(studied, "NASNetMobile", "native")
 
 
 def test_an_unfinished_study_is_refused(tiny_data: Manifest, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"VGG16/7 is not finished\. Run the same 'study' again"):
-        read_models(open_study(tmp_path, tiny_data, STUDY))
+        read_models(open_study(tmp_path, tiny_data, STUDY), STUDY.runs)
+
+
+def test_a_run_is_found_while_others_are_not_finished(studied: Study, tmp_path: Path) -> None:
+    folder = shutil.copytree(studied.folder, tmp_path / "study")
+    (folder / "runs/tiny/VGG16/7/answers.npz").unlink()
+    assert find_run(open_study(folder, studied.manifest), "ResNet50").backbone == "ResNet50"
+
+
+def test_a_changed_recipe_of_a_known_name_is_said(tiny_data: Manifest, tmp_path: Path) -> None:
+    native = read_recipe(RECIPES / "native.toml", backbone="VGG16", weights="/home/somebody/weights.h5")
+    shorter = native.model_copy(update={"batch_size": 8})
+    assert _changed_recipes([native.model_copy(update={"weights": "imagenet"})]) == []
+    assert _changed_recipes([shorter, shorter.model_copy(update={"seed": 8})]) == [
+        "native of VGG16 is not the recipe as it ships ('there'): weights is imagenet there and a file here; "
+        "batch_size is 128 there and 8 here."
+    ]
 
 
 def test_a_folder_that_is_no_study_is_refused(tiny_data: Manifest, tmp_path: Path) -> None:
@@ -159,7 +183,7 @@ def test_a_damaged_file_of_a_run_is_named(name: str, studied: Study, tmp_path: P
     folder = shutil.copytree(studied.folder, tmp_path / "study")
     halve(folder / "runs/tiny/ResNet50/7" / name)
     with pytest.raises(TrainingError, match=rf"ResNet50/7/{re.escape(name)} is damaged \(.*\)\. Bring it back"):
-        read_models(open_study(folder, studied.manifest))
+        read_models(open_study(folder, studied.manifest), studied.config.runs)
 
 
 def halve(path: Path) -> None:

@@ -38,7 +38,8 @@ def training(models: Sequence[ModelMeasures], curves: Sequence[str]) -> str:
     ]
     seconds = sum(stage.seconds or 0 for model in models for stage in model.stages)
     speed = (
-        "Wall time holds validation and checkpoints; images a second are those of the median epoch's training steps."
+        "Wall time holds validation and checkpoints; images a second are those of the median epoch's training steps "
+        "(of feature vectors where a frozen backbone's were computed once)."
         f"{f' All trainings together took {duration(seconds)}.' if seconds else ''}"
     )
     return paragraphs(

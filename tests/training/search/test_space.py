@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from training.config import FitConfig, Head, Stage, read_recipe
-from training.options import RECIPES
+from training.config import RECIPES, FitConfig, Head, Stage, read_recipe
 from training.search.space import own_parameters, search_space, with_parameters
 
 shipped = pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
