@@ -4,9 +4,10 @@ from collections import Counter
 from typing import Any, Final
 
 from app.artifact import Metadata
-from training.config import FitConfig, Stage
+from training.config import FitConfig
 from training.manifest import LABELS, Manifest, count_classes
 from training.markdown import table
+from training.recipe_text import stage_text
 from training.splits import Split
 
 
@@ -46,7 +47,7 @@ patient has COVID-19."""
 
 
 def _model(metadata: Metadata, config: FitConfig) -> str:
-    stages = [f"  {number}. {_stage(stage, config)}" for number, stage in enumerate(config.stages, start=1)]
+    stages = [f"  {number}. {stage_text(stage, config)}" for number, stage in enumerate(config.stages, start=1)]
     return "\n".join(
         [
             f"- Backbone {config.backbone}, initial weights: {config.initial_weights}, "
@@ -62,29 +63,6 @@ def _model(metadata: Metadata, config: FitConfig) -> str:
             f"- Temperature {metadata.temperature:.3f}, threshold {metadata.threshold:.3f}: {metadata.threshold_rule}.",
         ]
     )
-
-
-def _stage(stage: Stage, config: FitConfig) -> str:
-    effective = config.of_stage(stage)
-    changes = {name: value for name, value in effective.augmentation.model_dump().items() if value}
-    if not changes.get("erasures"):
-        changes = {name: value for name, value in changes.items() if not name.startswith("erasure")}
-    cosine = f"the first of a cosine over {stage.schedule_epochs}, " if stage.schedule_epochs else ""
-    plateau = f", times {stage.plateau.factor:g} on a plateau" if stage.plateau else ""
-    return (
-        f"At most {stage.epochs} epochs, {cosine}at {stage.image_size} pixels, {_learning(stage)}; "
-        f"{stage.optimizer}, learning rate {stage.peak_learning_rate:g} to {stage.final_learning_rate:g}{plateau}; "
-        f"mixup {effective.mixup_alpha:g}; "
-        f"augmentation: {', '.join(f'{name} {value:g}' for name, value in changes.items()) or 'none'}."
-    )
-
-
-def _learning(stage: Stage) -> str:
-    if stage.unfrozen_layers == "all":
-        return "all layers"
-    if stage.unfrozen_layers:
-        return f"the head and the last {stage.unfrozen_layers} layers of the backbone save batch normalisation"
-    return "the head alone"
 
 
 def _data(manifest: Manifest, parts: Split) -> str:

@@ -25,6 +25,7 @@ from training.measures import (
     Spread,
     StageMeasures,
 )
+from training.recipe_text import stage_text
 from training.results import Answers, EpochTiming, Evidence, TrainedModel
 
 PREVALENCE: Final = 0.1
@@ -109,10 +110,13 @@ def _model(model: TrainedModel, prevalence: float) -> ModelMeasures:
 
 def _stage(model: TrainedModel, number: int) -> StageMeasures:
     epochs = model.history[number]
-    monitor = model.config.stages[number].checkpoint_monitor if model.config else None
+    stage = model.config.stages[number] if model.config else None
+    monitor = stage.checkpoint_monitor if stage else None
     kept = kept_epoch(epochs, monitor) if monitor else None
     timings = [timing for timing in model.timings if timing.stage == number]
     return StageMeasures(
+        image_size=stage and stage.image_size,
+        recipe=stage_text(stage, model.config) if stage and model.config else None,
         epochs=len(epochs),
         kept_epoch=None if kept is None else kept + 1,
         kept_by=monitor,

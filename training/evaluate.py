@@ -15,6 +15,9 @@ from training.manifest import LABELS, POSITIVE, Record
 BOOTSTRAP_ROUNDS: Final = 1000
 CALIBRATION_BINS: Final = 10
 
+TEMPERATURES: Final = (0.05, 20.0)
+"""The lowest and the highest that is tried: at the highest, probabilities of a trained model are all but 0.5."""
+
 THRESHOLD_RULE: Final = "Youden's J on validation, after temperature scaling on validation"
 """What ``fit_temperature`` and then ``fit_threshold`` do."""
 
@@ -36,7 +39,7 @@ def fit_temperature(logits: NDArray[np.float32], labels: Labels) -> float:
         scaled = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
         return float(-scaled[np.arange(len(labels)), labels].mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
 
 
 def fit_threshold(labels: Labels, probabilities: Probabilities) -> float:

@@ -45,6 +45,8 @@ class PartMeasures(_Measured):
 class StageMeasures(_Measured):
     """How one stage of a training went."""
 
+    image_size: int | None = Field(description="Side of the training images in pixels.")
+    recipe: str | None = Field(description="What was to be done, in words.")
     epochs: int
     kept_epoch: int | None = Field(description="From 1: the one whose weights were kept.")
     kept_by: Monitor | None

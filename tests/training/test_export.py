@@ -20,6 +20,7 @@ from training.export import find_exported
 from training.fit import fit, load_best
 from training.manifest import read_manifest
 from training.network import logits_of
+from training.recipe_text import stage_text
 from training.splits import split
 from training.squares import load_squares
 
@@ -81,7 +82,7 @@ def test_the_card_holds_what_a_reader_needs(finished: FinishedRun) -> None:
 
 def test_the_card_says_which_layers_learn_and_how_the_rate_falls() -> None:
     config = read_recipe(RECIPES / "original.toml")
-    first, second = (training.card._stage(stage, config) for stage in config.stages)
+    first, second = (stage_text(stage, config) for stage in config.stages)
     assert "the head alone; adam, learning rate 0.001 to 1e-06; " in first
     assert (
         "the head and the last 54 layers of the backbone save batch normalisation; "

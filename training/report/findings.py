@@ -25,6 +25,7 @@ def findings(comparison: Comparison) -> list[str]:
         *(sentence for model in comparison.models for sentence in one_class(model, comparison.part)),
         *_missing_class(comparison),
         *_few_groups(comparison),
+        *_from_random(comparison),
         *_suspicious(comparison),
         _within_a_source(comparison),
         *_best_rule(comparison),
@@ -137,6 +138,15 @@ def _few_groups(comparison: Comparison) -> Iterator[str]:
         yield (
             f"**Few images:** the {part_images(comparison.part)} hold {' and '.join(few)} {unit}. Below "
             f"{_FEWEST_GROUPS} a bootstrap interval only repeats what is there: figures and intervals say little."
+        )
+
+
+def _from_random(comparison: Comparison) -> Iterator[str]:
+    begun = [escape(model.name) for model in comparison.models if model.weights == "random"]
+    if begun:
+        yield (
+            f"**Trained from random weights, without ImageNet:** {', '.join(begun)}. "
+            "This is no comparison of pretrained backbones."
         )
 
 

@@ -30,7 +30,7 @@ def training(models: Sequence[ModelMeasures], curves: Sequence[str]) -> str:
     """
     rows = [[escape(model.name), *_recipe(model)] for model in models if model.weights]
     recipes = ["model", "initial weights", "scaling in the graph", "precision", "softmax", "XLA"]
-    stages = ["model", "stage", "epochs", "kept epoch", "its accuracy on validation", "its loss", "wall time"]
+    stages = ["model", "stage", "pixels", "epochs", "kept epoch", "its accuracy on validation", "its loss", "wall time"]
     stage_rows = [
         [escape(model.name), str(number), *_stage(stage)]
         for model in models
@@ -44,8 +44,23 @@ def training(models: Sequence[ModelMeasures], curves: Sequence[str]) -> str:
     )
     return paragraphs(
         table(recipes, rows) if rows else "",
+        _recipes(models),
         *([speed, table([*stages, "images a second"], stage_rows)] if stage_rows else []),
         *curves,
+    )
+
+
+def _recipes(models: Sequence[ModelMeasures]) -> str:
+    """List what each recipe's stages are, once where all backbones share them."""
+    stages: dict[tuple[str, str], list[str]] = {}
+    for model in models:
+        for number, stage in enumerate(model.stages, start=1):
+            if stage.recipe:
+                backbones = stages.setdefault((model.recipe, f"stage {number}: {stage.recipe}"), [])
+                backbones += [model.backbone] if model.backbone not in backbones else []
+    return "\n".join(
+        f"- Recipe {escape(recipe)}, {', '.join(backbones)}, {escape(text)}"
+        for (recipe, text), backbones in stages.items()
     )
 
 
@@ -82,6 +97,7 @@ def _recipe(model: ModelMeasures) -> list[str]:
 def _stage(stage: StageMeasures) -> list[str]:
     kept = f"{stage.kept_epoch} (by {stage.kept_by})" if stage.kept_epoch else "not known"
     return [
+        str(stage.image_size or "not known"),
         str(stage.epochs),
         kept,
         _number(stage.val_accuracy, ".3f"),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from training.card import FEWEST_IMAGES, source_figures
+from training.evaluate import TEMPERATURES
 from training.manifest import LABELS
 from training.markdown import escape, paragraphs, table
 from training.measures import ClassCounts, Comparison, ModelMeasures
@@ -126,7 +127,25 @@ def _calibration(content: Content) -> str:
         "over ten bins of equal width."
     )
     header = ["model", "ECE", "Brier score", "temperature", "threshold"]
-    return paragraphs(intro, table(header, rows), content.charts.reliability.markdown)
+    return paragraphs(
+        intro, table(header, rows), _temperatures_at_an_end(comparison), content.charts.reliability.markdown
+    )
+
+
+def _temperatures_at_an_end(comparison: Comparison) -> str:
+    """Say where the temperature is one that was tried last, and not the best there is."""
+    lowest, highest = TEMPERATURES
+    at_an_end = [
+        f"{escape(model.name)} {model.temperature:.3g}"
+        for model in comparison.models
+        if not 1.01 * lowest < model.temperature < highest / 1.01
+    ]
+    if not at_an_end:
+        return ""
+    return (
+        f"At an end of what was tried ({lowest:g} to {highest:g}): {', '.join(at_an_end)}. At the upper end the "
+        "probabilities carry next to nothing, at the lower one validation was too easy to calibrate on."
+    )
 
 
 def _predictive_values(comparison: Comparison) -> str:

@@ -358,8 +358,33 @@ def test_several_seeds_have_a_section(text: Any) -> None:
 def test_time_speed_and_kept_epochs_are_told(text: Any) -> None:
     evidence = study(96, TWO)
     markdown = text(evidence)
-    assert re.search(r"^\| native/NASNetLarge/7 \| 2 \| 8 \| \d+ \(by val_accuracy\) \|.* 40\.0 \|$", markdown, re.M)
+    assert re.search(
+        r"^\| native/NASNetLarge/7 \| 2 \| 224 \| 8 \| \d+ \(by val_accuracy\) \|.* 40\.0 \|$", markdown, re.M
+    )
     assert "All trainings together took 24 min 40 s." in markdown
     assert "| native/NASNetLarge/7 | imagenet | native | float32 | float32 | as Keras decides |" in markdown
     bare = model("native", "VGG16", 7, evidence.models[0].parts, timings=())
     assert "| not known | not known |" in text(replace(evidence, models=(bare,), winner=0))
+
+
+def test_recipes_are_told_in_words_once_for_the_backbones_that_share_them(text: Any) -> None:
+    markdown = text(study(96, (("native", "VGG16", 7), ("native", "ResNet50", 7))))
+    assert len(re.findall(r"^- Recipe native, VGG16, ResNet50, stage \d: At most \d+ epochs, ", markdown, re.M)) == 2
+
+
+def test_random_weights_are_a_warning(text: Any) -> None:
+    evidence = study(96, TWO)
+    scratch = [replace(model, config=model.run.model_copy(update={"weights": "random"})) for model in evidence.models]
+    assert "**Trained from random weights" not in text(evidence)
+    assert f"**Trained from random weights, without ImageNet:** {scratch[0].name}, {scratch[1].name}." in text(
+        replace(evidence, models=tuple(scratch))
+    )
+
+
+def test_a_temperature_at_the_end_of_what_is_tried_is_said(text: Any) -> None:
+    evidence = study(96, TWO)
+    assert "At an end of what was tried" not in text(evidence)
+    flat = replace(evidence.models[0], temperature=19.99)
+    assert f"At an end of what was tried (0.05 to 20): {flat.name} 20. " in text(
+        replace(evidence, models=(flat, *evidence.models[1:]))
+    )
