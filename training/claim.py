@@ -47,15 +47,24 @@ def claim(path: Path, ours: BaseModel, *, begun: bool = True) -> None:
 
 def differences(theirs: BaseModel, ours: BaseModel) -> str:
     """Say of each field that differs, by its dotted name, what it is there and here; "" where none does."""
-    there, here = dict(_flat(theirs.model_dump(mode="json"))), dict(_flat(ours.model_dump(mode="json")))
-    differing = [name for name in there | here if there.get(name) != here.get(name)]
-    return "; ".join(f"{n} is {there.get(n, 'absent')} there and {here.get(n, 'absent')} here" for n in differing)
+    return "; ".join(_differing("", theirs.model_dump(mode="json"), ours.model_dump(mode="json")))
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the fields of nested JSON by their dotted names."""
-    if not isinstance(value, dict | list):
-        yield name, value
+def _differing(name: str, there: Any, here: Any) -> Iterator[str]:
+    if not (isinstance(there, dict | list) and type(there) is type(here)):
+        if there != here:
+            yield f"{name} is {there} there and {here} here"
         return
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _flat(inner, f"{name}.{key}" if name else str(key))
+    fields_there, fields_here = _fields(there), _fields(here)
+    for key in fields_there | fields_here:
+        inner = f"{name}.{key}" if name else key
+        if key not in fields_here:
+            yield f"{inner} is there and not here"
+        elif key not in fields_there:
+            yield f"{inner} is here and not there"
+        else:
+            yield from _differing(inner, fields_there[key], fields_here[key])
+
+
+def _fields(value: dict[str, Any] | list[Any]) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {str(index): item for index, item in enumerate(value)}

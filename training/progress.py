@@ -1,11 +1,29 @@
 """Progress of training on standard error: a bar an epoch, with the time left and the current metrics."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+@contextmanager
+def many_networks() -> Iterator[None]:
+    """Keep back TensorFlow's warning that networks are built again and again, where that is the purpose."""
+    tensorflow = logging.getLogger("tensorflow")
+    tensorflow.addFilter(_is_not_of_retracing)
+    try:
+        yield
+    finally:
+        tensorflow.removeFilter(_is_not_of_retracing)
+
+
+def _is_not_of_retracing(record: logging.LogRecord) -> bool:
+    return "tf.function retracing" not in record.getMessage()
 
 
 class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from training.claim import claim
 from training.config import FitConfig, StudyConfig
 from training.fit import fit
 from training.manifest import Manifest
+from training.progress import many_networks
 from training.report import write_report
 from training.squares import load_squares
 from training.study_folder import Study, mark_diverged, open_study, read_evidence, record_environment
@@ -55,10 +56,14 @@ def study(manifest: Manifest, config: StudyConfig, out: Path, models: Path, comm
             (the report is written by then).
         ArtifactError: The winner's exported graph does not answer as the trained model does.
     """
-    opened = open_study(out, manifest, config)
+    with many_networks():
+        return _study(open_study(out, manifest, config), models, command)
+
+
+def _study(opened: Study, models: Path, command: str) -> Outcome:
     train(opened, command)
     evidence = read_evidence(opened)
-    report = write_report(evidence, out / "report")
+    report = write_report(evidence, opened.folder / "report")
     winner = evidence.models[evidence.winner]
     logger.info("The winner on validation is %s; the report is %s.", winner.name, report)
     try:

@@ -38,7 +38,7 @@ def test_another_use_is_refused_and_each_difference_named(tmp_path: Path) -> Non
         claim(tmp_path / "use.json", wider)
     assert str(caught.value) == (
         f"{tmp_path} holds another run: in its use.json name is a there and b here; "
-        "parts.0.width is 3 there and 4 here; parts.1.width is absent there and 3 here. "
+        "parts.0.width is 3 there and 4 here; parts.1 is here and not there. "
         "Give another --out, or the recipe, data and options of that run to resume it."
     )
 

@@ -180,7 +180,7 @@ def begin(run: Path, name: str, content: str) -> None:
     [
         ({"batch_size": 8}, "config.json batch_size is 16 there and 8 here"),
         ({"head": CONFIG.head.model_copy(update={"dropout": 0.5})}, "head.dropout is 0.2 there and 0.5 here"),
-        ({"stages": (STAGE,)}, "stages.1.epochs is 2 there and absent here"),
+        ({"stages": (STAGE,)}, "stages.1 is there and not here"),
         ({"seed": 8, "weights": "imagenet"}, "weights is random there and imagenet here; seed is 7 there and 8 here"),
     ],
 )

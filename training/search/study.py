@@ -21,6 +21,7 @@ from sqlalchemy.engine import make_url
 from app.errors import TrainingError
 from training.claim import differences
 from training.config import Execution, FitConfig
+from training.progress import many_networks
 
 HEARTBEAT_S: Final = 30
 GRACE_S: Final = 150
@@ -152,23 +153,18 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 @contextmanager
 def one_line_a_trial() -> Iterator[None]:
-    """Let Optuna write a line for each trial to standard error, and keep back what is no news in a search.
-
-    That is Optuna's warning that heartbeats are experimental, and TensorFlow's that networks are built again and again.
-    """
+    """Let Optuna write a line for each trial to standard error, and keep back that its heartbeats are experimental."""
     handler = logging.StreamHandler()
     handler.addFilter(_without_traceback)
-    library, tensorflow = logging.getLogger("optuna"), logging.getLogger("tensorflow")
+    library = logging.getLogger("optuna")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # Of the tables' version, at every start.
     optuna.logging.disable_default_handler()
     library.addHandler(handler)
-    tensorflow.addFilter(_is_not_of_retracing)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), many_networks():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
-        tensorflow.removeFilter(_is_not_of_retracing)
         library.removeHandler(handler)
         optuna.logging.enable_default_handler()
 
@@ -177,10 +173,6 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     """Keep a failed trial to its line: what is a fault of ours is raised, and shows its traceback there."""
     record.exc_info = record.exc_text = None
     return True
-
-
-def _is_not_of_retracing(record: logging.LogRecord) -> bool:
-    return "tf.function retracing" not in record.getMessage()
 
 
 @contextmanager
