@@ -5,10 +5,8 @@ could not go on (the reason is on standard error), 2 wrong usage.
 """
 
 import logging
-import os
 import shlex
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -262,7 +260,9 @@ def export(
     Example: python -m training export runs/study --data covid-xray-dataset --backbone NASNetLarge
     """
     with errors_for_people():
-        if not find_spec("tensorflow") or os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        from training.environment import can_export
+
+        if not can_export():
             raise TrainingError("An export needs TensorFlow as Keras' backend: install it, and unset KERAS_BACKEND.")
         manifest = read_data(data, skip_unreadable)
         if (run / "study.json").exists():

@@ -1,7 +1,7 @@
 """Preprocessed squares to what a network is fed: batches, augmented in training, alike however training is cut off."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -28,17 +28,39 @@ def one_hot(records: Sequence[Record]) -> NDArray[np.float32]:
 
 
 class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Batches whose content depends on the seed, the epoch and their index alone.
+    """Batches, with one-hot labels, whose content depends on the seed, the epoch and their index alone.
 
     So an epoch is the same whether or not training was interrupted before it. Keras shuffles the indices, and
     ends an epoch once before the first: it trains epoch 0 on what is called 1 here.
     """
 
-    def __init__(self, count: int, config: FitConfig, *, training: bool, epoch: int, share: Share) -> None:
+    def __init__(
+        self,
+        examples: NDArray[Any],
+        labels: NDArray[np.float32],
+        config: FitConfig,
+        *,
+        training: bool,
+        epoch: int = 0,
+        share: Share = WHOLE,
+    ) -> None:
+        """Build from N examples and labels float32 (N, 2).
+
+        Args:
+            examples: What a batch is made of.
+            labels: One-hot.
+            config: Batch size, seed, augmentation and mixup.
+            training: Whether to shuffle, augment and mix.
+            epoch: The first to be served.
+            share: This process' part of each batch.
+
+        Raises:
+            TrainingError: The devices cannot share a batch equally.
+        """
         super().__init__(workers=_workers() if training else 1, max_queue_size=_QUEUE)
-        self._count, self._config, self._training, self._epoch = count, config, training, epoch
-        self._share = share
         share.assert_divides(config.batch_size)
+        self._examples, self._labels, self._config = examples, labels, config
+        self._training, self._epoch, self._share = training, epoch, share
 
     def __len__(self) -> int:
         """Return the number of batches, the last and smaller one included."""
@@ -55,7 +77,9 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
         weight 0.
         """
         devices = self._share.devices
-        return self._count // devices * devices if self._training else -(-self._count // devices) * devices
+        return (
+            len(self._examples) // devices * devices if self._training else -(-len(self._examples) // devices) * devices
+        )
 
     def _places(self, index: int) -> NDArray[np.intp]:
         first = index * self._config.batch_size
@@ -64,8 +88,8 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
     def _chosen(self, index: int) -> NDArray[np.intp]:
         """Return which images a batch holds, (B,): in training in the epoch's own order."""
         if self._training:
-            return self._rng(0, 0).permutation(self._count)[self._places(index)]
-        return np.minimum(self._places(index), self._count - 1)
+            return self._rng(0, 0).permutation(len(self._examples))[self._places(index)]
+        return np.minimum(self._places(index), len(self._examples) - 1)
 
     def _weights(self, index: int) -> tuple[NDArray[np.float32], ...]:
         """Return this process' weights where some images only fill up, float32 (B,), otherwise nothing.
@@ -73,57 +97,31 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
         Keras divides the loss by the number of images, those without weight included. So the real ones weigh a
         little above 1.
         """
-        if self._training or self._served() == self._count:
+        if self._training or self._served() == len(self._examples):
             return ()
-        real = self._share.of(self._places(index)) < self._count
-        return (np.where(real, np.float32(self._served() / self._count), np.float32(0)),)
+        real = self._share.of(self._places(index)) < len(self._examples)
+        return (np.where(real, np.float32(self._served() / len(self._examples)), np.float32(0)),)
 
     def _rng(self, purpose: int, index: int) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, self._epoch, purpose, int(index)])
 
 
 class XrayDataset(_Batches):
-    """Batches of network input and one-hot labels, in training with augmentation and mixup."""
-
-    def __init__(
-        self,
-        squares: NDArray[np.uint8],
-        labels: NDArray[np.float32],
-        config: FitConfig,
-        *,
-        training: bool,
-        epoch: int = 0,
-        share: Share = WHOLE,
-    ) -> None:
-        """Build from squares uint8 (N, S, S) and labels float32 (N, 2).
-
-        Args:
-            squares: Grey levels 0..255.
-            labels: One-hot.
-            config: Batch size, seed, augmentation and mixup.
-            training: Whether to shuffle, augment and mix.
-            epoch: The first to be served.
-            share: This process' part of each batch.
-
-        Raises:
-            TrainingError: The devices cannot share a batch equally.
-        """
-        super().__init__(len(squares), config, training=training, epoch=epoch, share=share)
-        self._squares, self._labels = squares, labels
+    """Batches of network input, from squares uint8 (N, S, S); in training with augmentation and mixup."""
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], ...]:
         """Return this process' images float32 (B, S, S, 3) in 0..1, labels float32 (B, 2), and weights if any."""
         chosen = self._chosen(index)
         ours = self._share.of(chosen)
         if not self._training:
-            return to_network_input(self._squares[ours]), self._labels[ours], *self._weights(index)
+            return to_network_input(self._examples[ours]), self._labels[ours], *self._weights(index)
         if not self._config.mixup_alpha:
             return to_three_channels(self._augmented(ours)), self._labels[ours]
         return self._mixed(ours, chosen, self._rng(2, index))
 
     def _augmented(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return images as they are in this epoch, one channel in 0..1, float32 (B, S, S)."""
-        squares = [augment(self._squares[i], self._config.augmentation, self._rng(1, i)) for i in rows]
+        squares = [augment(self._examples[i], self._config.augmentation, self._rng(1, i)) for i in rows]
         return to_unit_range(np.stack(squares))
 
     def _mixed(
@@ -139,26 +137,12 @@ class XrayDataset(_Batches):
 
 
 class FeatureDataset(_Batches):
-    """Batches of a frozen backbone's features and one-hot labels: the same images as those of ``XrayDataset``."""
-
-    def __init__(
-        self,
-        features: NDArray[np.float32],
-        labels: NDArray[np.float32],
-        config: FitConfig,
-        *,
-        training: bool,
-        epoch: int = 0,
-        share: Share = WHOLE,
-    ) -> None:
-        """Build from features float32 (N, D) and labels float32 (N, 2); the rest is as in ``XrayDataset``."""
-        super().__init__(len(features), config, training=training, epoch=epoch, share=share)
-        self._features, self._labels = features, labels
+    """Batches of a frozen backbone's features, float32 (N, D): of the same images as those of ``XrayDataset``."""
 
     def __getitem__(self, index: int) -> tuple[NDArray[np.float32], ...]:
         """Return this process' features float32 (B, D), labels float32 (B, 2), and weights if any."""
         ours = self._share.of(self._chosen(index))
-        return self._features[ours], self._labels[ours], *self._weights(index)
+        return self._examples[ours], self._labels[ours], *self._weights(index)
 
 
 def _workers() -> int:

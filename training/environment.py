@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -53,6 +54,15 @@ def training_environment() -> dict[str, str]:
         **library_versions(),
         "commit": git_commit(),
     }
+
+
+def can_export() -> bool:
+    """Say whether a model can be exported here: by TensorFlow, as Keras' backend."""
+    if not find_spec("tensorflow"):
+        return False
+    import keras
+
+    return bool(keras.backend.backend() == "tensorflow")
 
 
 def _devices(backend: str) -> str:

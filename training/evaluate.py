@@ -56,21 +56,10 @@ def fit_threshold(labels: Labels, probabilities: Probabilities) -> float:
     return float((chosen + (lower.max() if len(lower) else 0)) / 2) if np.isfinite(chosen) else 1.0
 
 
-def point_metrics(labels: Labels, probabilities: Probabilities, threshold: float) -> dict[str, float]:
-    """Compute metrics of the probability of COVID-19; NaN where a class is missing.
-
-    Returns:
-        accuracy, sensitivity, specificity, F1 of each class, ROC AUC, average precision, Brier score and
-        expected calibration error, all in 0..1.
-    """
-    once = metrics_by_round(labels, probabilities, threshold, np.ones((1, len(labels)), np.int64))
-    return {name: float(value[0]) for name, value in once.items()}
-
-
 def metrics_by_round(
     labels: Labels, probabilities: Probabilities, threshold: float, counts: Counts
 ) -> dict[str, Rounds]:
-    """Compute the metrics of ``point_metrics`` for images drawn with replacement.
+    """Compute metrics of the probability of COVID-19 for images drawn with replacement.
 
     Args:
         labels: (N,).
@@ -79,7 +68,8 @@ def metrics_by_round(
         counts: How often each image was drawn, (R, N).
 
     Returns:
-        By metric (R,); NaN where a class is missing.
+        accuracy, sensitivity, specificity, F1 of each class, ROC AUC, average precision, Brier score and expected
+        calibration error, all in 0..1, (R,) each; NaN where a class is missing.
     """
     positive, predicted = labels == POSITIVE, probabilities >= threshold
     roc_auc, average_precision = ranking(positive, probabilities, counts)
@@ -97,17 +87,13 @@ def metrics_by_round(
     }
 
 
-def calibration_error(labels: Labels, probabilities: Probabilities) -> float:
-    """Compute the expected calibration error of P(COVID-19) over ten bins of equal width (arXiv:1706.04599, eq. 3)."""
-    return float(_calibration_errors(labels, probabilities, np.ones((1, len(labels)), np.int64))[0])
-
-
 def calibration_bins(probabilities: Probabilities) -> NDArray[np.int64]:
     """Return the bin of each probability, 0..9."""
     return np.minimum((probabilities * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
 
 
 def _calibration_errors(labels: Labels, probabilities: Probabilities, counts: Counts) -> Rounds:
+    """Compute the expected calibration error over ten bins of equal width (arXiv:1706.04599, eq. 3), by round."""
     in_bin = calibration_bins(probabilities)[:, np.newaxis] == np.arange(CALIBRATION_BINS)  # (N, bins)
     gaps = counts @ (in_bin * (probabilities - labels)[:, np.newaxis])  # (R, bins)
     return np.asarray(np.abs(gaps).sum(axis=1) / counts.sum(axis=1))

@@ -41,9 +41,7 @@ from training.manifest import LABELS, Manifest, Record
 from training.network import logits_of
 from training.properties import measure_trivial_rules
 from training.splits import split
-from training.squares import load_squares
-
-_BATCH: Final = 8
+from training.squares import load_squares, network_inputs
 
 _EXPORTED: Final = "exported.json"
 """In a run folder: what was last exported of it."""
@@ -171,8 +169,7 @@ def _infer_of(module: tf.Module) -> Infer:
 
 
 def _probabilities(infer: Infer, part: _Part) -> NDArray[np.float32]:
-    batches = [part.squares[i : i + _BATCH] for i in range(0, len(part.squares), _BATCH)]
-    return np.concatenate([infer(to_network_input(batch)).probabilities[:, POSITIVE] for batch in batches])
+    return np.concatenate([infer(images).probabilities[:, POSITIVE] for images in network_inputs(part.squares)])
 
 
 def _metadata(

@@ -1,22 +1,18 @@
 """An exported model on anybody's own folder: external validation, through the engines that serve."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifact import Artifact, Outputs, open_artifact
+from app.artifact import Artifact, open_artifact
 from app.engines import Engine, EngineName, load_engine
-from app.imaging import to_network_input
 from training.environment import library_versions, processor
 from training.manifest import POSITIVE, Manifest, Record, count_classes
 from training.properties import measure_trivial_rules
 from training.results import Answers, Evidence, Look, TrainedModel
-from training.squares import load_squares
-
-_BATCH: Final = 8
+from training.squares import load_squares, network_inputs
 
 
 def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) -> Evidence:
@@ -37,7 +33,7 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
     artifact = open_artifact(model)
     loaded = load_engine(engine, artifact)
     squares = load_squares(manifest.root, manifest.records)
-    probabilities = np.concatenate(_in_batches(loaded, squares, lambda outputs: outputs.probabilities))
+    probabilities = np.concatenate([loaded.infer(images).probabilities for images in network_inputs(squares)])
     metadata = artifact.metadata
     return Evidence(
         title=f"Evaluation of the model {metadata.name}, version {metadata.version}",
@@ -74,13 +70,6 @@ def _model(artifact: Artifact, manifest: Manifest, probabilities: NDArray[np.flo
     )
 
 
-def _in_batches(
-    engine: Engine, squares: NDArray[np.uint8], take: Callable[[Outputs], NDArray[np.float32]]
-) -> list[NDArray[np.float32]]:
-    batches = (squares[i : i + _BATCH] for i in range(0, len(squares), _BATCH))
-    return [take(engine.infer(to_network_input(batch))) for batch in batches]
-
-
 def _trivial_rules(manifest: Manifest) -> Mapping[str, Mapping[str, float]]:
     """Measure the rules on the images they are made from, which favours them; none where a class is missing."""
     if 0 in count_classes(manifest.records):
@@ -91,7 +80,7 @@ def _trivial_rules(manifest: Manifest) -> Mapping[str, Mapping[str, float]]:
 def _look(engine: Engine, manifest: Manifest) -> Look:
     def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         squares = load_squares(manifest.root, records)
-        return squares, np.concatenate(_in_batches(engine, squares, lambda outputs: outputs.heatmap))
+        return squares, np.concatenate([engine.infer(images).heatmap for images in network_inputs(squares)])
 
     return look
 

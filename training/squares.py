@@ -2,16 +2,19 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_square
+from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input, to_square
 from training.images import map_images
 from training.manifest import Record
+
+_BATCH: Final = 8
 
 
 def load_squares(
@@ -43,3 +46,9 @@ def load_squares(
         np.save(partial, squares)
         partial.replace(path)
     return squares
+
+
+def network_inputs(squares: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    """Yield network input float32 (B, S, S, 3) in 0..1 from squares (N, S, S), a few at a time to spare memory."""
+    for first in range(0, len(squares), _BATCH):
+        yield to_network_input(squares[first : first + _BATCH])

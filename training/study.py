@@ -3,7 +3,6 @@
 import gc
 import logging
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -14,6 +13,7 @@ from training.answers import answer
 from training.backbones import build_model
 from training.claim import claim
 from training.config import FitConfig, StudyConfig
+from training.environment import can_export
 from training.fit import fit
 from training.manifest import Manifest
 from training.progress import many_networks
@@ -104,11 +104,6 @@ def train(study: Study, command: str) -> None:
             logger.warning("%s", error)
             mark_diverged(study, run, error)
         _forget_models()
-
-
-def can_export() -> bool:
-    """Say whether a model can be exported here: by TensorFlow, as Keras' backend."""
-    return bool(find_spec("tensorflow")) and keras.backend.backend() == "tensorflow"
 
 
 def export_run(study: Study, run: FitConfig, models: Path, name: str | None = None) -> Artifact:

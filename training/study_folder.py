@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from app.errors import Diverged, TrainingError
-from app.imaging import to_network_input
 from training.answers import answer
 from training.atomic import reading, replacing
 from training.checkpoint import read_history
@@ -30,7 +29,7 @@ from training.network import Network
 from training.properties import measure_trivial_rules
 from training.results import Answers, Evidence, Look, TrainedModel
 from training.splits import Split, limit_images, split
-from training.squares import load_squares
+from training.squares import load_squares, network_inputs
 from training.timing import read_timings
 
 WINNER_RULE: Final = (
@@ -39,7 +38,6 @@ WINNER_RULE: Final = (
 )
 """The original study's measure, on validation where the study took the test part."""
 
-_BATCH: Final = 8
 _DIVERGED: Final = "diverged.json"
 
 
@@ -254,8 +252,7 @@ def _look(study: Study, winner: TrainedModel) -> Look:
     def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         squares = load_squares(study.manifest.root, records)
         network = Network(load_best(study.run_folder(winner.run), winner.run), winner.temperature)
-        batches = [squares[i : i + _BATCH] for i in range(0, len(squares), _BATCH)]
-        heatmaps = [np.asarray(network.outputs(to_network_input(batch))["heatmap"]) for batch in batches]
+        heatmaps = [np.asarray(network.outputs(images)["heatmap"]) for images in network_inputs(squares)]
         return squares, np.concatenate(heatmaps)
 
     return look

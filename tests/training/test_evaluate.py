@@ -4,11 +4,10 @@ from numpy.typing import NDArray
 
 import training.evaluate
 from training.evaluate import (
-    calibration_error,
     describe,
     fit_temperature,
     fit_threshold,
-    point_metrics,
+    metrics_by_round,
     trivial_rules,
     with_intervals,
 )
@@ -21,6 +20,12 @@ PROBABILITIES = np.array([0.1, 0.2, 0.6, 0.4, 0.7, 0.8, 0.9, 0.3])
 @pytest.fixture
 def fewer_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 200)
+
+
+def point_metrics(labels: np.ndarray, probabilities: np.ndarray, threshold: float) -> dict[str, float]:
+    """Measure each image drawn once."""
+    once = metrics_by_round(labels, probabilities, threshold, np.ones((1, len(labels)), np.int64))
+    return {name: float(value[0]) for name, value in once.items()}
 
 
 def test_point_metrics_equal_those_by_hand() -> None:
@@ -71,7 +76,9 @@ def test_what_needs_a_missing_class_is_left_out(label: int, missing: set[str]) -
 def test_calibration_error_of_two_bins() -> None:
     labels = np.array([0, 1, 1, 1, 1, 0])
     probabilities = np.array([0.22, 0.28, 1.0, 1.0, 0.95, 0.92])
-    assert calibration_error(labels, probabilities) == pytest.approx((abs(0.5 - 1) + abs(3.87 - 3)) / 6)
+    assert point_metrics(labels, probabilities, 0.5)["expected_calibration_error"] == pytest.approx(
+        (abs(0.5 - 1) + abs(3.87 - 3)) / 6
+    )
 
 
 @pytest.mark.usefixtures("fewer_rounds")
