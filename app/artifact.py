@@ -7,8 +7,8 @@ assets.extra/MODEL_CARD.md     intended use, data, metrics, limits
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any, Final, Literal
 from zipfile import BadZipFile
@@ -25,8 +25,12 @@ EXTRA: Final = "assets.extra"
 METADATA: Final = f"{EXTRA}/metadata.json"
 GOLDEN: Final = f"{EXTRA}/golden.npz"
 MODEL_CARD: Final = f"{EXTRA}/MODEL_CARD.md"
+INT8_MODEL: Final = f"{EXTRA}/int8/model.xml"
 POSITIVE: Final = 1
 """Index of COVID-19 in an artifact's labels and in the columns of ``probabilities``."""
+
+Precision = Literal["f32", "bf16", "int8"]
+"""Of the arithmetic that runs a model."""
 
 
 class TensorSpec(BaseModel):
@@ -84,6 +88,20 @@ class Outputs:
     heatmap: NDArray[np.float32]
     features: NDArray[np.float32]
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Outputs"]) -> "Outputs":
+        """Put the outputs of consecutive images together."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in OUTPUT_NAMES))
+
+    def only(self, index: int) -> "Outputs":
+        """Take the outputs of one image, with N = 1."""
+        return Outputs(*(getattr(self, name)[index : index + 1] for name in OUTPUT_NAMES))
+
+
+OUTPUT_NAMES: Final = tuple(field.name for field in fields(Outputs))
+"""Of the signature ``serving_default``."""
 
 Infer = Callable[[NDArray[np.float32]], Outputs]
 """Network input float32 (N, 224, 224, 3) in 0..1 to outputs."""
@@ -101,18 +119,20 @@ class Golden:
     squares: NDArray[np.uint8]
     outputs: Outputs
 
-    def largest_difference(self, infer: Infer) -> dict[str, float]:
-        """Run the inputs one at a time, as requests come, and compare.
+    def largest_difference(self, infer: Infer, batch_size: int = 1) -> dict[str, float]:
+        """Run the inputs in batches of a size, repeated where they do not fill one, and compare.
 
         Returns:
             The largest absolute difference of each output; that of ``features`` is relative to the
             largest golden feature, since features have no fixed range.
         """
-        answers = [infer(to_network_input(square[np.newaxis])) for square in self.squares]
+        count = len(self.squares)
+        filled = self.squares[np.arange(-(-count // batch_size) * batch_size) % count]
+        batches = [filled[start : start + batch_size] for start in range(0, len(filled), batch_size)]
+        outputs = Outputs.concatenate([infer(to_network_input(batch)) for batch in batches])
         differences = {}
-        for name in ("probabilities", "heatmap", "features"):
-            expected = getattr(self.outputs, name)
-            received = np.concatenate([getattr(answer, name) for answer in answers])
+        for name in OUTPUT_NAMES:
+            expected, received = getattr(self.outputs, name), getattr(outputs, name)[:count]
             if received.shape != expected.shape:
                 raise ArtifactError(f"Output {name!r} has shape {received.shape}, golden {expected.shape}.")
             scale = float(np.abs(expected).max()) or 1.0 if name == "features" else 1.0
@@ -171,12 +191,13 @@ class Artifact:
         """
         _check_files(self.path, self.metadata)
 
-    def check_golden(self, infer: Infer, precision: str) -> None:
+    def check_golden(self, infer: Infer, precision: Precision, batch_size: int = 1) -> None:
         """Check that an engine reproduces the golden outputs.
 
         Args:
             infer: The engine's call.
-            precision: Selects the tolerance, "f32" or "bf16".
+            precision: Selects the tolerance.
+            batch_size: Images a call.
 
         Raises:
             ArtifactError: It does not, or the artifact has no tolerance for this precision.
@@ -185,7 +206,7 @@ class Artifact:
         if tolerance is None:
             known = ", ".join(self.metadata.tolerances)
             raise ArtifactError(f"{self.path / METADATA} has no tolerance for precision {precision}; it has: {known}.")
-        differences = Golden.load(self.path / GOLDEN).largest_difference(infer)
+        differences = Golden.load(self.path / GOLDEN).largest_difference(infer, batch_size)
         wrong = {name: value for name, value in differences.items() if not value <= tolerance}
         if wrong:
             listed = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())

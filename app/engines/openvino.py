@@ -1,86 +1,124 @@
 """Run a SavedModel with OpenVINO, which reads it without TensorFlow."""
 
-import hashlib
-import logging
-import os
-import threading
+import queue
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from app.artifact import Artifact, Outputs
-from app.errors import ArtifactError, InferenceFailed
+from app.artifact import INT8_MODEL, Artifact, Outputs, Precision
+from app.engines.compiled import Compiled, Source, load_compiled
+from app.engines.processor import usable_cores
+from app.errors import ArtifactError, EngineUnavailable, InferenceFailed
 
-logger = logging.getLogger(__name__)
+_THREADS_A_STREAM: Final = 4
+"""Source: OpenVINO's guide to streams, 1 to 4 threads each. On two cores one stream was as fast as two."""
 
 
 class OpenVinoEngine:
-    """One compiled model and one inference request, used by one thread at a time."""
+    """A model compiled for one image and for a batch of fixed size."""
 
     name = "openvino"
 
-    def __init__(self, artifact: Artifact, *, threads: int = 0, cache_dir: Path | None = None) -> None:
-        """Read and compile an artifact in float32.
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        precision: Precision = "f32",
+        threads: int = 0,
+        streams: int = 0,
+        batch_size: int = 1,
+        cache_dir: Path | None = None,
+    ) -> None:
+        """Read and compile an artifact, or take what an earlier start compiled of it.
 
         Args:
             artifact: A verified model folder.
-            threads: For one inference; 0 lets OpenVINO choose.
+            precision: Of the arithmetic.
+            threads: For inference; 0: one for each core that this process may use.
+            streams: Batches computed beside each other; 0: one for every four threads.
+            batch_size: Images a call, besides 1.
             cache_dir: Where compiled models are kept for the next start; None: nowhere.
 
         Raises:
+            EngineUnavailable: The processor does not compute in this precision.
             ArtifactError: OpenVINO cannot read the model.
         """
-        self.precision = "f32"
         core = ov.Core()
-        # A memory-mapped file could change or shrink under the served model: read it once instead.
-        core.set_property({"ENABLE_MMAP": False})
-        properties = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-        if threads:
-            properties["INFERENCE_NUM_THREADS"] = str(threads)
-        private_cache = _private_cache(cache_dir, artifact, core, properties) if cache_dir else None
-        if private_cache:
-            properties["CACHE_DIR"] = str(private_cache)
+        _require(precision, core)
+        core.set_property({"ENABLE_MMAP": False})  # The model folder is read once and never mapped.
+        threads = threads or usable_cores()
+        self.precision, self.batch_size = precision, batch_size
+        self.streams = streams or max(1, threads // _THREADS_A_STREAM)
+        # One image alone has all threads to itself.
+        properties = {
+            size: _properties(precision, threads, 1 if size == 1 else self.streams) for size in (1, batch_size)
+        }
+        path = artifact.path / INT8_MODEL if precision == "int8" else artifact.path
         try:
-            self._model = core.compile_model(artifact.path, "CPU", properties)
+            compiled = load_compiled(core, Source(artifact, path, properties), cache_dir)
         except RuntimeError as error:
-            raise ArtifactError(f"OpenVINO cannot read the model in {artifact.path}: {_last_line(error)}") from error
-        self._request = self._model.create_infer_request()
-        self._lock = threading.Lock()
-        cached = "cached compilation" if private_cache else "no compilation cache"
-        self.description = f"OpenVINO {ov.get_version()}, CPU, {self.precision}, {cached}"
+            raise ArtifactError(f"OpenVINO cannot read the model in {path}: {_last_line(error)}") from error
+        self._calls = {size: _Calls(model, self.streams) for size, model in compiled.items()}
+        self.description = (
+            f"OpenVINO {ov.get_version()}, {precision}, {threads} threads, {self.streams} streams, "
+            f"batches of {batch_size}"
+        )
 
     def infer(self, images: NDArray[np.float32]) -> Outputs:
         """Run the network; see ``Engine.infer``."""
+        size = self.batch_size
+        whole = len(images) - len(images) % size
+        steps = [images[start : start + size] for start in range(0, whole, size)]
+        steps += [images[start : start + 1] for start in range(whole, len(images))]
         try:
-            with self._lock:
-                result = self._request.infer({"image": images}, share_inputs=True)
-                return Outputs(*(np.array(result[name]) for name in ("probabilities", "heatmap", "features")))
+            return Outputs.concatenate([self._calls[len(step)].infer(step) for step in steps])
         except RuntimeError as error:
             raise InferenceFailed(f"OpenVINO failed on a batch of shape {images.shape}: {_last_line(error)}") from error
 
 
-def _private_cache(cache_dir: Path, artifact: Artifact, core: ov.Core, properties: dict[str, str]) -> Path | None:
-    """Make the cache folder of exactly this model, version, processor and configuration.
+class _Calls:
+    """As many inference requests of one compiled model as run beside each other."""
 
-    OpenVINO's own key is the model's path: it would answer with an older model that lay there.
-    """
-    device = (
-        str(core.get_property("CPU", "FULL_DEVICE_NAME")),
-        str(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
-    )
-    key = "\n".join((artifact.digest, ov.get_version(), *device, repr(sorted(properties.items()))))
-    folder = cache_dir / hashlib.sha256(key.encode()).hexdigest()[:32]
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        logger.warning("The model cache %s is not writable: this start and the next compile the model anew.", cache_dir)
-        return None
-    return folder
+    def __init__(self, compiled: Compiled, streams: int) -> None:
+        self._compiled = compiled
+        self._idle: queue.SimpleQueue[ov.InferRequest] = queue.SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.model.create_infer_request())
+
+    def infer(self, images: NDArray[np.float32]) -> Outputs:
+        with self._request() as request:
+            result = request.infer({"image": images}, share_inputs=True)
+            return Outputs(*(np.array(result[name]) for name in ("probabilities", "heatmap", "features")))
+
+    @contextmanager
+    def _request(self) -> Iterator[ov.InferRequest]:
+        request = self._idle.get()
+        try:
+            yield request
+        finally:
+            self._idle.put(request)
+
+
+def _properties(precision: Precision, threads: int, streams: int) -> dict[str, str]:
+    return {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "INFERENCE_NUM_THREADS": str(threads),
+        "NUM_STREAMS": str(streams),
+    }
+
+
+def _require(precision: Precision, core: ov.Core) -> None:
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    if precision == "bf16" and "BF16" not in capabilities:
+        raise EngineUnavailable(
+            f"The precision bf16 was asked for; this processor ({core.get_property('CPU', 'FULL_DEVICE_NAME')}) "
+            "does not compute in it. Choose auto or f32."
+        )
 
 
 def _last_line(error: RuntimeError) -> str:

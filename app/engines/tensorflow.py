@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.artifact import Artifact, Outputs
+from app.artifact import Artifact, Outputs, Precision
 from app.errors import ArtifactError, InferenceFailed
 
 
@@ -13,17 +13,21 @@ class TensorFlowEngine:
 
     name = "tensorflow"
 
-    def __init__(self, artifact: Artifact, *, threads: int = 0) -> None:
+    precision: Precision = "f32"
+    streams = 1
+
+    def __init__(self, artifact: Artifact, *, threads: int = 0, batch_size: int = 1) -> None:
         """Load an artifact.
 
         Args:
             artifact: A verified model folder.
             threads: For one operation; 0 lets TensorFlow choose. Counts only before TensorFlow's first use.
+            batch_size: Images that a batch should have; any number is computed in one call.
 
         Raises:
             ArtifactError: TensorFlow cannot read the model.
         """
-        self.precision = "f32"
+        self.batch_size = batch_size
         if threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
         try:
@@ -31,6 +35,7 @@ class TensorFlowEngine:
             self._signature = self._module.signatures["serving_default"]
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             raise ArtifactError(f"TensorFlow cannot read the model in {artifact.path}: {error}") from error
+        artifact.check_files()  # Once more: what has just been read is what was verified before.
         self.description = f"TensorFlow {tf.__version__}, {self.precision}"
 
     def infer(self, images: NDArray[np.float32]) -> Outputs:
