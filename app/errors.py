@@ -22,6 +22,9 @@
     ├── Unavailable                    the service cannot answer now; try again
     │   ├── NotReady
     │   └── Overloaded
+    ├── TooSlow                        a request that is older than its deadline
+    │   ├── BodyTooSlow
+    │   └── DeadlinePassed
     ├── ArtifactError                  an exported model folder is missing, damaged or incompatible
     ├── EngineError                    the engine that runs the model
     │   ├── EngineUnavailable          not installed, or no such engine
@@ -180,6 +183,24 @@ class Overloaded(Unavailable):
     """As many requests are in progress as the service admits."""
 
     code = "overloaded"
+
+
+class TooSlow(CxrError):
+    """A request that is older than its deadline."""
+
+    code = "too_slow"
+
+
+class BodyTooSlow(TooSlow):
+    """A request whose body had not arrived by its deadline."""
+
+    code = "body_too_slow"
+
+
+class DeadlinePassed(TooSlow):
+    """A request whose deadline passed before its answer stood; it is not computed later."""
+
+    code = "deadline_passed"
 
 
 class ArtifactError(CxrError):

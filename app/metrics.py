@@ -2,7 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-_STAGE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
@@ -12,29 +13,34 @@ class Metrics:
         """Register all metrics."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = Counter(
-            "cxr_http_requests", "Answered requests.", ["route", "method", "status"], registry=self.registry
+        self.requests = self._counter("cxr_http_requests", "Answered requests.", "route", "method", "status")
+        self.request_seconds = self._histogram(
+            "cxr_request_seconds", "Time from a request's arrival to the end of its answer.", _SECONDS_BUCKETS, "route"
         )
-        self.predictions = Counter("cxr_predictions", "Answered images.", ["label", "format"], registry=self.registry)
-        self.rejected = Counter(
-            "cxr_rejected", "Uploads that were not answered with a prediction.", ["code"], registry=self.registry
+        self.predictions = self._counter("cxr_predictions", "Answered images.", "label", "format")
+        self.rejected = self._counter("cxr_rejected", "Uploads that were not answered with a prediction.", "code")
+        self.stage_seconds = self._histogram(
+            "cxr_stage_seconds", "Time an upload spent in a stage.", _SECONDS_BUCKETS, "stage"
         )
-        self.stage_seconds = Histogram(
-            "cxr_stage_seconds",
-            "Time an upload spent in a stage.",
-            ["stage"],
-            buckets=_STAGE_BUCKETS,
-            registry=self.registry,
-        )
-        self.in_progress = Gauge("cxr_uploads_in_progress", "Uploads being read or answered.", registry=self.registry)
-        self.ready = Gauge("cxr_ready", "1 when the model is verified and warmed up.", registry=self.registry)
-        self.model = Gauge(
-            "cxr_model_info",
-            "The served model; always 1.",
-            ["name", "version", "digest", "engine", "precision"],
-            registry=self.registry,
+        self.in_progress = self._gauge("cxr_requests_in_progress", "Admitted requests that are not answered yet.")
+        self.queue_limit = self._gauge("cxr_queue_limit", "Most requests that are admitted at a time.")
+        self.queue_depth = self._gauge("cxr_queue_depth", "Decoded images that wait for the engine.")
+        self.batch_size = self._histogram("cxr_batch_size", "Images a batch.", _BATCH_BUCKETS)
+        self.engine_failures = self._counter("cxr_engine_failures", "Calls of the engine that raised.")
+        self.ready = self._gauge("cxr_ready", "1 when the model is verified and warmed up.")
+        self.model = self._gauge(
+            "cxr_model_info", "The served model; always 1.", "name", "version", "digest", "engine", "precision"
         )
 
     def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(name, description, labels, registry=self.registry)
+
+    def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
+        return Gauge(name, description, labels, registry=self.registry)
+
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, description, labels, buckets=buckets, registry=self.registry)

@@ -13,18 +13,24 @@ LONGEST_SIDE: Final = 1024
 _OPACITY: Final = 0.6
 
 
-def overlay_png(grey: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> bytes:
+def preview_of(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Reduce a grey image, uint8 (H, W), to a longest side of at most 1024 pixels with its aspect ratio."""
+    image = Image.fromarray(grey)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    return np.asarray(image)
+
+
+def overlay_png(preview: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> bytes:
     """Draw a heatmap over a grey image, from transparent through red to yellow.
 
     Args:
-        grey: Grey levels, uint8 (H, W).
+        preview: Grey levels, uint8 (H, W).
         heatmap: float32 (h, w) in 0..1.
 
     Returns:
-        A PNG, RGB, with the image's aspect ratio and a longest side of at most 1024 pixels.
+        A PNG, RGB, of the preview's size.
     """
-    image = Image.fromarray(grey)
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    image = Image.fromarray(preview)
     heat = Image.fromarray(np.rint(np.clip(heatmap, 0, 1) * 255).astype(np.uint8))
     heat = heat.resize(image.size, Image.Resampling.BICUBIC)
     colours = ImageOps.colorize(heat, black="black", mid="red", white="yellow")

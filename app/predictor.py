@@ -1,16 +1,31 @@
-"""Upload bytes to a prediction. Knows nothing of HTTP."""
+"""Upload bytes to a prediction, in the stages decode, infer, encode. Knows nothing of HTTP."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifact import POSITIVE, Metadata
+from app.artifact import POSITIVE, Metadata, Outputs
+from app.batching import Square
 from app.engines import Engine
-from app.imaging import DecodeLimits, GreyImage, decode, to_network_input, to_square
+from app.imaging import DecodeLimits, ImageFacts, decode, to_network_input, to_square
+from app.overlay import preview_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decoded:
+    """What is kept of an upload while it waits: some 50 kB, however large it was.
+
+    Attributes:
+        facts: Of the image.
+        square: What the network sees, uint8 (224, 224).
+        preview: For an overlay, uint8 (H, W), where it was asked for.
+    """
+
+    facts: ImageFacts
+    square: Square
+    preview: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -20,57 +35,51 @@ class Prediction:
     Attributes:
         label: COVID-19's name where its probability reaches the threshold, else the other's.
         probabilities: By label, calibrated, summing to 1.
-        image: The decoded upload.
-        heatmap: Grad-CAM of the COVID-19 logit, float32 (h, w) in 0..1.
-        seconds: Time spent, by stage: decode, infer.
+        heatmap: Grad-CAM of the COVID-19 logit, float32 (h, w) in 0..1, of the same pass through the network.
     """
 
     label: str
     probabilities: dict[str, float]
-    image: GreyImage
     heatmap: NDArray[np.float32]
-    seconds: dict[str, float]
 
 
 class Predictor:
-    """Decode, preprocess and infer with one engine. Safe to call from several threads."""
+    """The stages around one engine. Safe to call from several threads."""
 
     def __init__(self, metadata: Metadata, engine: Engine, limits: DecodeLimits) -> None:
         """Serve the model that ``metadata`` describes through ``engine``."""
         self._metadata, self._engine, self._limits = metadata, engine, limits
 
-    def predict(self, data: bytes) -> Prediction:
-        """Answer one upload.
+    def decode(self, data: bytes, *, with_preview: bool) -> Decoded:
+        """Decode and preprocess one upload.
 
         Args:
             data: A file's bytes, of any accepted format.
+            with_preview: Keep what an overlay is drawn on.
 
         Raises:
             UploadError: The upload cannot be answered.
+        """
+        image = decode(data, self._limits)
+        return Decoded(image.facts, to_square(image.pixels), preview_of(image.pixels) if with_preview else None)
+
+    def infer(self, squares: Sequence[Square]) -> Outputs:
+        """Run the network on a batch.
+
+        Args:
+            squares: Each uint8 (224, 224).
+
+        Raises:
             InferenceFailed: The engine raised.
         """
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "decode"):
-            image = decode(data, self._limits)
-            batch = to_network_input(to_square(image.pixels)[np.newaxis])  # (1, 224, 224, 3)
-        with _timed(seconds, "infer"):
-            outputs = self._engine.infer(batch)
-        probabilities = outputs.probabilities[0]
-        labels = self._metadata.labels
+        return self._engine.infer(to_network_input(np.stack(squares)))
+
+    def prediction(self, outputs: Outputs) -> Prediction:
+        """Read the outputs of one image, with N = 1."""
+        probabilities, labels = outputs.probabilities[0], self._metadata.labels
         is_positive = probabilities[POSITIVE] >= self._metadata.threshold
         return Prediction(
             label=labels[POSITIVE] if is_positive else labels[1 - POSITIVE],
             probabilities={label: float(p) for label, p in zip(labels, probabilities, strict=True)},
-            image=image,
             heatmap=outputs.heatmap[0],
-            seconds=seconds,
         )
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    try:
-        yield
-    finally:
-        seconds[stage] = time.perf_counter() - start

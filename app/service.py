@@ -1,19 +1,22 @@
-"""The served model over its life: loading, ready, failed."""
+"""The served model over its life: loading, ready, failed; and the way of an upload through it."""
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Never, TypeVar
 
 from app.artifact import Artifact
-from app.engines import Engine, load_engine
-from app.errors import NotReady, Overloaded
+from app.batching import Batcher, Inferred, Place
+from app.engines import Engine, load_engine, usable_cores
+from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded
 from app.imaging import DecodeLimits
 from app.metrics import Metrics
-from app.predictor import Prediction, Predictor
+from app.predictor import Decoded, Prediction, Predictor
 from app.settings import Settings
 
 _T = TypeVar("_T")
@@ -21,21 +24,47 @@ _T = TypeVar("_T")
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Answered:
+    """An upload and what the model answers.
+
+    Attributes:
+        decoded: The upload, without its pixels.
+        prediction: The answer.
+        bytes: Of the upload.
+        seconds: Time spent, by stage: read, decode, wait, infer.
+    """
+
+    decoded: Decoded
+    prediction: Prediction
+    bytes: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ready:
+    """What exists once the model is loaded."""
+
+    engine: Engine
+    predictor: Predictor
+    batcher: Batcher
+
+
 class Service:
-    """Admits uploads, answers them in worker threads, and knows whether it is ready.
+    """Admits uploads, answers them, and knows whether it is ready.
 
     Attributes:
         artifact: The verified model folder.
-        engine: None until the model is loaded, reproduces the golden outputs, and has warmed up by it.
     """
 
     def __init__(self, settings: Settings, artifact: Artifact, metrics: Metrics) -> None:
         """Prepare to serve an artifact; ``load`` makes it ready."""
         self.settings, self.artifact, self.metrics = settings, artifact, metrics
-        self.engine: Engine | None = None
-        self._predictor: Predictor | None = None
-        self._uploads = 0
-        self._workers = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="predict")
+        self._ready: _Ready | None = None
+        self._requests = 0
+        self._uploads = asyncio.Semaphore(settings.max_concurrent_uploads)
+        self._workers = ThreadPoolExecutor(settings.threads or usable_cores(), thread_name_prefix="decode")
+        metrics.queue_limit.set(settings.max_queue)
 
     async def load(self) -> None:
         """Load the engine in a thread, so that the service already answers that it lives.
@@ -45,11 +74,25 @@ class Service:
         """
         settings, metadata = self.settings, self.artifact.metadata
         engine = await asyncio.to_thread(
-            load_engine, settings.engine, self.artifact, threads=settings.threads, cache_dir=settings.cache_dir
+            load_engine,
+            settings.engine,
+            self.artifact,
+            precision=settings.precision,
+            threads=settings.threads,
+            streams=settings.streams,
+            batch_size=settings.max_batch_size,
+            cache_dir=settings.cache_dir,
         )
         limits = DecodeLimits(settings.max_pixels, settings.max_upload_bytes, settings.modalities)
-        self._predictor = Predictor(metadata, engine, limits)
-        self.engine = engine
+        predictor = Predictor(metadata, engine, limits)
+        batcher = Batcher(
+            predictor.infer,
+            self.metrics,
+            batch_size=engine.batch_size,
+            max_delay_seconds=settings.max_batch_delay_ms / 1000,
+            streams=engine.streams,
+        )
+        self._ready = _Ready(engine, predictor, batcher)
         self.metrics.model.labels(
             metadata.name, metadata.version, self.artifact.digest, engine.name, engine.precision
         ).set(1)
@@ -58,50 +101,122 @@ class Service:
             "ready", extra={"fields": {"model": f"{metadata.name}/{metadata.version}", "engine": engine.description}}
         )
 
-    async def predict(self, data: bytes) -> Prediction:
-        """Answer one upload in a worker thread."""
-        predictor = self.require_ready()
-        prediction = await self.run(predictor.predict, data)
-        self.metrics.predictions.labels(prediction.label, prediction.image.format).inc()
-        for stage, seconds in prediction.seconds.items():
-            self.metrics.stage_seconds.labels(stage).observe(seconds)
-        return prediction
+    @property
+    def engine(self) -> Engine:
+        """The loaded engine; raises ``NotReady`` before."""
+        return self.require_ready().engine
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Count a request in, from its arrival to its answer.
+
+        Raises:
+            NotReady: The model is still being loaded.
+            Overloaded: As many requests as the setting admits are in progress.
+        """
+        ready = self.require_ready()
+        if self._requests >= self.settings.max_queue:
+            seconds = max(1, math.ceil(ready.batcher.seconds_to_answer(self._requests)))
+            raise Overloaded(
+                f"{self._requests} requests are in progress, the most that is admitted. "
+                f"Try again in {seconds} s: by then they should be answered.",
+                retry_after_s=seconds,
+            )
+        self._requests += 1
+        self.metrics.in_progress.set(self._requests)
+        try:
+            yield
+        finally:
+            self._requests -= 1
+            self.metrics.in_progress.set(self._requests)
+
+    async def answer(
+        self, read: Callable[[], Awaitable[bytes]], gone: Callable[[], Awaitable[Never]], *, with_preview: bool = False
+    ) -> Answered:
+        """Read, decode and infer one admitted upload.
+
+        Args:
+            read: Reads the upload.
+            gone: Raises once the caller has gone; called when the upload has been read.
+            with_preview: Keep what an overlay is drawn on.
+
+        Raises:
+            UploadError: The upload cannot be answered.
+            TooSlow: The deadline passed.
+            InferenceFailed: The engine raised.
+        """
+        ready = self.require_ready()
+        seconds: dict[str, float] = {}
+        milliseconds = self.settings.request_timeout_ms
+        try:
+            async with asyncio.timeout(milliseconds / 1000):
+                async with self._uploads:
+                    with _timed(seconds, "read"):
+                        data = await read()
+                    with _timed(seconds, "decode"), ready.batcher.place() as place:
+                        decoded, inferring = await self.run(_decode, ready.predictor, data, with_preview, place)
+                size = len(data)
+                del data
+                inferred = await _unless(gone, inferring)
+        except TimeoutError:
+            raise _too_slow(milliseconds, "read" in seconds) from None
+        seconds |= {"wait": inferred.wait_seconds, "infer": inferred.infer_seconds}
+        prediction = ready.predictor.prediction(inferred.outputs)
+        self._note(decoded, prediction, seconds)
+        return Answered(decoded, prediction, size, seconds)
 
     async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Run a function of the processor's in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
-    def require_ready(self) -> Predictor:
-        """Return the predictor.
-
-        Raises:
-            NotReady: The model is still being loaded.
-        """
-        if self._predictor is None:
-            raise NotReady("The model is still being loaded and verified. Try again in a moment.")
-        return self._predictor
-
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Count an upload in; everything it holds in memory is held inside.
-
-        Raises:
-            Overloaded: As many uploads as the setting admits are in progress.
-        """
-        self.require_ready()
-        if self._uploads >= self.settings.max_concurrent_requests:
-            raise Overloaded(
-                f"{self._uploads} uploads are in progress, the most that is admitted. Try again after the given time."
-            )
-        self._uploads += 1
-        self.metrics.in_progress.set(self._uploads)
-        try:
-            yield
-        finally:
-            self._uploads -= 1
-            self.metrics.in_progress.set(self._uploads)
-
     def close(self) -> None:
-        """Wait for work in progress and stop the workers."""
+        """Wait for work in progress and stop the threads."""
         self.metrics.ready.set(0)
         self._workers.shutdown()
+        if self._ready:
+            self._ready.batcher.close()
+
+    def require_ready(self) -> _Ready:
+        """Return what exists once the model is loaded.
+
+        Raises:
+            NotReady: It is not yet.
+        """
+        if self._ready is None:
+            raise NotReady("The model is still being loaded and verified. Try again in a moment.")
+        return self._ready
+
+    def _note(self, decoded: Decoded, prediction: Prediction, seconds: dict[str, float]) -> None:
+        self.metrics.predictions.labels(prediction.label, decoded.facts.format).inc()
+        for stage, value in seconds.items():
+            self.metrics.stage_seconds.labels(stage).observe(value)
+
+
+def _decode(predictor: Predictor, data: bytes, with_preview: bool, place: Place) -> tuple[Decoded, Future[Inferred]]:
+    decoded = predictor.decode(data, with_preview=with_preview)
+    return decoded, place.take(decoded.square)
+
+
+async def _unless(gone: Callable[[], Awaitable[Never]], future: Future[_T]) -> _T:
+    """Wait for a future and cancel it when nobody waits any more: the caller has gone, or the deadline passed."""
+    result, watch = asyncio.wrap_future(future), asyncio.ensure_future(gone())
+    try:
+        done, _ = await asyncio.wait((result, watch), return_when=asyncio.FIRST_COMPLETED)
+        return result.result() if result in done else await watch
+    finally:
+        result.cancel()
+        watch.cancel()
+
+
+def _too_slow(milliseconds: int, was_read: bool) -> BodyTooSlow | DeadlinePassed:
+    limit = f"{milliseconds} ms, the time that CXR_REQUEST_TIMEOUT_MS gives a request"
+    if was_read:
+        return DeadlinePassed(f"No answer stood within {limit}. Try again, with fewer requests at a time.")
+    return BodyTooSlow(f"The upload did not arrive within {limit}. Send it over a faster connection, or a smaller one.")
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start

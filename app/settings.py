@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.artifact import Precision
 from app.engines import EngineName
 from app.imaging import RADIOGRAPH_MODALITIES
 
@@ -31,18 +32,47 @@ class Settings(BaseSettings):
     modalities: Annotated[tuple[str, ...], NoDecode] = Field(
         RADIOGRAPH_MODALITIES, min_length=1, description="DICOM modalities to accept, separated by commas."
     )
-    max_concurrent_requests: int = Field(
+    max_concurrent_uploads: int = Field(
         16,
         ge=1,
-        description="Uploads in progress at a time; more are answered 503. Each may hold `CXR_MAX_UPLOAD_BYTES`.",
+        description="Uploads being read or decoded at a time; others wait. Each may hold `CXR_MAX_UPLOAD_BYTES`.",
+    )
+    max_queue: int = Field(
+        128, ge=1, description="Requests in the service at a time, from upload to answer; more are refused."
+    )
+    overload_status: Literal[503, 429] = Field(
+        503, description="Status of a refusal over `CXR_MAX_QUEUE`, `503` or `429`; either comes with `Retry-After`."
+    )
+    request_timeout_ms: int = Field(
+        60_000, ge=1, description="A request is answered 504 when it is older, and never computed later."
+    )
+    max_batch_size: int = Field(
+        8, ge=1, le=64, description="Images the network computes in one call where as many wait; 1: no batches."
+    )
+    max_batch_delay_ms: float = Field(
+        20,
+        ge=0,
+        description="How long an image waits for others that are being decoded, if these would fill a batch.",
+    )
+    precision: Precision | Literal["auto"] = Field(
+        "auto",
+        description="Arithmetic `f32`, `bf16`, `int8`; `auto`: `bf16` with AMX and a model that allows it, else `f32`.",
     )
     cache_dir: Path | None = Field(
         None, description="Folder for compiled models, which makes the next start faster. Unset: none is kept."
     )
-    threads: int = Field(0, ge=0, description="Threads for one inference; 0 lets the engine choose.")
+    threads: int = Field(
+        0, ge=0, description="Threads for inference, and as many for decoding; 0: the cores this process may use."
+    )
+    streams: int = Field(0, ge=0, description="Batches computed beside each other; 0: one for every four threads.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe log lines to write."
     )
+
+    @field_validator("overload_status", mode="before")
+    @classmethod
+    def _read_number(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator("modalities", mode="before")
     @classmethod

@@ -12,7 +12,18 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from app.api.schemas import Problem
-from app.errors import CxrError, InferenceFailed, RequestError, TooLarge, Unavailable, UnsupportedType, UnusableImage
+from app.errors import (
+    BodyTooSlow,
+    CxrError,
+    DeadlinePassed,
+    InferenceFailed,
+    Overloaded,
+    RequestError,
+    TooLarge,
+    Unavailable,
+    UnsupportedType,
+    UnusableImage,
+)
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -22,6 +33,8 @@ _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
     UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     UnusableImage: HTTPStatus(422),
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
+    DeadlinePassed: HTTPStatus.GATEWAY_TIMEOUT,
     InferenceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 
@@ -52,8 +65,9 @@ def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
     # Given as `model`, FastAPI would describe it as application/json.
     schema = Problem.model_json_schema()
     described: dict[int | str, dict[str, Any]] = {}
-    for error in errors:
-        status = status_of(error)
+    statuses = [(error, status_of(error)) for error in errors]
+    statuses += [(error, HTTPStatus.TOO_MANY_REQUESTS) for error in errors if error is Overloaded]  # by a setting
+    for error, status in statuses:
         example = Problem(
             title=status.phrase,
             status=status,
@@ -72,14 +86,17 @@ def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CxrError)
     headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
+    status: int = status_of(type(error))
+    if isinstance(error, Overloaded):
+        status = request.app.state.service.settings.overload_status
     if isinstance(error, InferenceFailed):
         # What the engine said stays in the log: it is of no use to a caller.
         detail = (
             "The model failed on this image. The fault is the service's; its log has the details under the request id."
         )
         request.state.exception = error
-        return problem(request, status_of(type(error)), error.code, detail)
-    return problem(request, status_of(type(error)), error.code, str(error), headers)
+        return problem(request, status, error.code, detail)
+    return problem(request, status, error.code, str(error), headers)
 
 
 async def _on_invalid_parameters(request: Request, error: Exception) -> Response:

@@ -1,6 +1,9 @@
 """The endpoints."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
@@ -8,10 +11,12 @@ from fastapi.responses import RedirectResponse, Response
 
 from app.api.problems import responses
 from app.api.schemas import ModelAnswer, ModelIdentity, PredictionAnswer, State, prediction_answer
-from app.api.uploads import FIELD, read_upload
+from app.api.uploads import FIELD, gone, read_upload
 from app.errors import (
     BodyTooLarge,
+    BodyTooSlow,
     CorruptImage,
+    DeadlinePassed,
     EmptyBody,
     InferenceFailed,
     MalformedMultipart,
@@ -29,8 +34,7 @@ from app.errors import (
     UnsupportedTransferSyntax,
 )
 from app.overlay import overlay_png
-from app.predictor import Prediction
-from app.service import Service
+from app.service import Answered, Service
 
 router = APIRouter()
 
@@ -52,6 +56,8 @@ _UPLOAD_ERRORS: Final = responses(
     InferenceFailed,
     NotReady,
     Overloaded,
+    BodyTooSlow,
+    DeadlinePassed,
 )
 
 _BINARY: Final = {"type": "string", "format": "binary"}
@@ -72,6 +78,7 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
 @router.post(
     "/predict",
     summary="Probabilities for one chest X-ray",
+    response_model=PredictionAnswer,
     responses=_UPLOAD_ERRORS,
     openapi_extra=_UPLOAD_BODY,
     tags=["prediction"],
@@ -79,22 +86,21 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
 async def predict(
     request: Request,
     explain: Annotated[bool, Query(description="Add the heatmap to the answer.")] = False,
-) -> PredictionAnswer:
+) -> Response:
     """Answer the probabilities of COVID-19 and non-COVID for one chest X-ray.
 
     PNG, JPEG, WebP, TIFF, BMP and DICOM are read, told by content. Decision support for research, never
     a diagnosis.
     """
-    prediction, read_seconds = await _predict(request)
     service = _service(request)
-    return prediction_answer(
-        prediction,
-        _identity(service),
-        service.artifact.metadata.threshold,
-        request.state.request_id,
-        read_seconds=read_seconds,
-        explain=explain,
-    )
+    with service.admit():
+        answered = await _answer(request)
+        with _encoding(service):
+            threshold = service.artifact.metadata.threshold
+            answer = prediction_answer(
+                answered, _identity(service), threshold, request.state.request_id, explain=explain
+            )
+            return Response(answer.model_dump_json(), media_type="application/json")
 
 
 @router.post(
@@ -107,17 +113,18 @@ async def predict(
 )
 async def explain(request: Request) -> Response:
     """Answer the image with the heatmap over it: what speaks for COVID-19 in the eyes of the model."""
-    prediction, _ = await _predict(request)
-    png = await _service(request).run(overlay_png, prediction.image.pixels, prediction.heatmap)
-    return Response(png, media_type="image/png")
+    service = _service(request)
+    with service.admit():
+        answered = await _answer(request, with_preview=True)
+        with _encoding(service):
+            png = await service.run(overlay_png, answered.decoded.preview, answered.prediction.heatmap)
+            return Response(png, media_type="image/png")
 
 
 @router.get("/model", summary="The served model's metadata and card", responses=responses(NotReady), tags=["model"])
 async def model(request: Request) -> ModelAnswer:
     """Answer the served model's metadata and card."""
     service = _service(request)
-    service.require_ready()
-    assert service.engine is not None
     return ModelAnswer(
         digest=service.artifact.digest,
         engine=service.engine.description,
@@ -151,23 +158,26 @@ async def index() -> Response:
     return RedirectResponse("docs")
 
 
-async def _predict(request: Request) -> tuple[Prediction, float]:
+async def _answer(request: Request, *, with_preview: bool = False) -> Answered:
     service = _service(request)
-    with service.admit():
-        start = time.perf_counter()
-        data = await read_upload(request, service.settings.max_upload_bytes)
-        read_seconds = time.perf_counter() - start
-        prediction = await service.predict(data)
-    service.metrics.stage_seconds.labels("read").observe(read_seconds)
-    image = prediction.image
+    read = partial(read_upload, request, service.settings.max_upload_bytes)
+    answered = await service.answer(read, partial(gone, request), with_preview=with_preview)
+    facts = answered.decoded.facts
     request.state.fields = {
-        "format": image.format,
-        "width": image.width,
-        "height": image.height,
-        "bytes": len(data),
-        "timings_ms": {k: round(1000 * v, 1) for k, v in {"read": read_seconds, **prediction.seconds}.items()},
+        "format": facts.format,
+        "width": facts.width,
+        "height": facts.height,
+        "bytes": answered.bytes,
+        "timings_ms": {stage: round(1000 * seconds, 1) for stage, seconds in answered.seconds.items()},
     }
-    return prediction, read_seconds
+    return answered
+
+
+@contextmanager
+def _encoding(service: Service) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    service.metrics.stage_seconds.labels("encode").observe(time.perf_counter() - start)
 
 
 def _identity(service: Service) -> ModelIdentity:

@@ -5,8 +5,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.artifact import Metadata
-from app.imaging import GreyImage
-from app.predictor import Prediction
+from app.imaging import ImageFacts
+from app.service import Answered
 
 
 class _Answer(BaseModel):
@@ -51,7 +51,7 @@ class PredictionAnswer(_Answer):
         None, description="With ?explain=true: Grad-CAM of the COVID-19 logit in 0..1, rows from top to bottom."
     )
     request_id: str
-    timings_ms: dict[str, float] = Field(description="Time spent a stage: read, decode, infer.")
+    timings_ms: dict[str, float] = Field(description="Time spent a stage: read, decode, wait for the engine, infer.")
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -70,7 +70,7 @@ class PredictionAnswer(_Answer):
                 "warnings": [],
                 "heatmap": None,
                 "request_id": "4f1c0e1c9a3b",
-                "timings_ms": {"read": 1.2, "decode": 21.4, "infer": 14.9},
+                "timings_ms": {"read": 1.2, "decode": 21.4, "wait": 0.1, "infer": 14.9},
             }
         }
     )
@@ -103,36 +103,30 @@ class Problem(_Answer):
 
 
 def prediction_answer(
-    prediction: Prediction,
-    identity: ModelIdentity,
-    threshold: float,
-    request_id: str,
-    *,
-    read_seconds: float,
-    explain: bool,
+    answered: Answered, identity: ModelIdentity, threshold: float, request_id: str, *, explain: bool
 ) -> PredictionAnswer:
     """Put a prediction into the interface's form."""
-    seconds = {"read": read_seconds, **prediction.seconds}
+    facts, prediction = answered.decoded.facts, answered.prediction
     return PredictionAnswer(
         label=prediction.label,
         probabilities=prediction.probabilities,
         threshold=threshold,
         model=identity,
-        input=_input(prediction.image),
-        warnings=tuple(Warning(code=w.code, message=w.message) for w in prediction.image.warnings),
+        input=_input(facts),
+        warnings=tuple(Warning(code=w.code, message=w.message) for w in facts.warnings),
         heatmap=_rows(prediction.heatmap) if explain else None,
         request_id=request_id,
-        timings_ms={stage: round(1000 * value, 3) for stage, value in seconds.items()},
+        timings_ms={stage: round(1000 * value, 3) for stage, value in answered.seconds.items()},
     )
 
 
-def _input(image: GreyImage) -> Input:
+def _input(facts: ImageFacts) -> Input:
     return Input(
-        format=image.format,
-        width=image.width,
-        height=image.height,
-        bits=image.bits,
-        photometric_interpretation=image.photometric_interpretation,
+        format=facts.format,
+        width=facts.width,
+        height=facts.height,
+        bits=facts.bits,
+        photometric_interpretation=facts.photometric_interpretation,
     )
 
 

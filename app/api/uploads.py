@@ -5,11 +5,12 @@ that is not declared multipart is taken for bare bytes: the content decides what
 """
 
 from collections.abc import AsyncGenerator
-from typing import Final
+from typing import Final, Never
 
 from fastapi import Request
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from app.errors import BodyTooLarge, EmptyBody, MalformedMultipart, MissingFile, TooManyFiles
 from app.imaging import ACCEPTED_FORMATS
@@ -39,6 +40,17 @@ async def read_upload(request: Request, max_bytes: int) -> bytes:
     if not data:
         raise EmptyBody(f"Received an empty image. Send {ACCEPTED_FORMATS} in the field '{FIELD}', or as the body.")
     return data
+
+
+async def gone(request: Request) -> Never:
+    """Wait until the caller of a request that was read has gone.
+
+    Raises:
+        ClientDisconnect: It has.
+    """
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    raise ClientDisconnect
 
 
 class _InMemoryParser(MultiPartParser):

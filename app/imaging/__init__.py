@@ -1,7 +1,7 @@
 """Bytes to network input: the one decoding and preprocessing of training and service."""
 
 from app.imaging.decode import ACCEPTED_FORMATS, decode, sniff_format
-from app.imaging.grey import RADIOGRAPH_MODALITIES, DecodeLimits, GreyImage, ImageWarning
+from app.imaging.grey import RADIOGRAPH_MODALITIES, DecodeLimits, GreyImage, ImageFacts, ImageWarning
 from app.imaging.preprocess import (
     IMAGE_SIZE,
     PREPROCESSING_VERSION,
@@ -18,6 +18,7 @@ __all__ = [
     "RADIOGRAPH_MODALITIES",
     "DecodeLimits",
     "GreyImage",
+    "ImageFacts",
     "ImageWarning",
     "decode",
     "sniff_format",

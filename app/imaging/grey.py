@@ -49,6 +49,18 @@ class ImageWarning:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What is to be said of a decoded image once its pixels are gone; see ``GreyImage``."""
+
+    format: str
+    width: int
+    height: int
+    bits: int
+    photometric_interpretation: str | None
+    warnings: tuple[ImageWarning, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GreyImage:
     """A decoded image.
@@ -76,6 +88,13 @@ class GreyImage:
     def height(self) -> int:
         """Rows of the upright image."""
         return int(self.pixels.shape[0])
+
+    @property
+    def facts(self) -> ImageFacts:
+        """Everything but the pixels."""
+        return ImageFacts(
+            self.format, self.width, self.height, self.bits, self.photometric_interpretation, self.warnings
+        )
 
 
 def check_pixel_count(width: int, height: int, limits: DecodeLimits) -> None:

@@ -1,0 +1,206 @@
+"""A bounded queue that gathers concurrent requests into calls of the engine.
+
+Images come in from the threads that decode them. Threads of the batcher take them out, a full batch at a time
+where as many wait, else one by one: the network is compiled for these two sizes. Where the images that wait and
+those that are being decoded would fill a batch, the first of them waits for the others, for a bounded time; an
+image with nobody behind it never waits.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.artifact import Outputs
+from app.errors import InferenceFailed
+from app.metrics import Metrics
+
+logger = logging.getLogger(__name__)
+
+Square = NDArray[np.uint8]
+"""Grey levels, uint8 (224, 224)."""
+
+_RATE_WEIGHT: Final = 0.2
+"""Of the newest batch in the moving average of the time an image takes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inferred:
+    """What the engine answered for one image.
+
+    Attributes:
+        outputs: Of the network, with N = 1.
+        wait_seconds: From its arrival in the queue to the engine's call.
+        infer_seconds: The call, of the whole batch.
+    """
+
+    outputs: Outputs
+    wait_seconds: float
+    infer_seconds: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    square: Square
+    since: float
+    future: "Future[Inferred]" = field(default_factory=Future)
+
+
+class Place:
+    """The place of an image that is being decoded in the queue that it will join."""
+
+    def __init__(self, batcher: "Batcher") -> None:
+        """Belong to a batcher, which announces the place."""
+        self._batcher = batcher
+
+    def take(self, square: Square) -> "Future[Inferred]":
+        """Queue the image, from any thread.
+
+        Args:
+            square: uint8 (224, 224).
+
+        Returns:
+            Ends with ``InferenceFailed`` where the engine raised. Cancelled, it takes the image out of the queue
+            again, unless that is being computed. It is cancelled already where the place was given up.
+        """
+        return self._batcher.submit(square, self)
+
+
+class Batcher:
+    """Gathers images into batches and computes these on threads of its own."""
+
+    def __init__(
+        self,
+        infer: Callable[[Sequence[Square]], Outputs],
+        metrics: Metrics,
+        *,
+        batch_size: int,
+        max_delay_seconds: float,
+        streams: int = 1,
+    ) -> None:
+        """Start the threads.
+
+        Args:
+            infer: Computes a batch; called from ``streams`` threads.
+            metrics: Of the service.
+            batch_size: A batch closes at this size.
+            max_delay_seconds: It also closes when its first image has waited for so long.
+            streams: Batches computed beside each other.
+        """
+        self._infer, self._metrics = infer, metrics
+        self._batch_size, self._max_delay_seconds, self._streams = batch_size, max_delay_seconds, streams
+        self._waiting: deque[_Waiting] = deque()
+        self._coming: set[Place] = set()
+        self._closed = False
+        self._changed = threading.Condition()
+        self._seconds_per_image = 0.0
+        metrics.queue_depth.set_function(lambda: len(self._waiting))
+        self._threads = [threading.Thread(target=self._work, name=f"infer-{n}") for n in range(streams)]
+        for thread in self._threads:
+            thread.start()
+
+    @contextmanager
+    def place(self) -> Iterator["Place"]:
+        """Announce an image that is being decoded, so that others may wait for it."""
+        place = Place(self)
+        with self._changed:
+            self._coming.add(place)
+        try:
+            yield place
+        finally:
+            with self._changed:
+                self._coming.discard(place)
+                self._changed.notify_all()
+
+    def submit(self, square: Square, place: "Place") -> "Future[Inferred]":
+        """Queue an image at its announced place; see ``Place.take``."""
+        waiting = _Waiting(square, time.perf_counter())
+        with self._changed:
+            if place in self._coming:
+                self._coming.remove(place)
+                self._waiting.append(waiting)
+                self._changed.notify_all()
+            else:
+                waiting.future.cancel()
+        return waiting.future
+
+    def seconds_to_answer(self, images: int) -> float:
+        """Estimate how long so many images take, from what the last ones took; 0 before the first."""
+        return images * self._seconds_per_image
+
+    def close(self) -> None:
+        """Answer what waits, then stop the threads."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while batch := self._take():
+            # A caller that has gone has cancelled; from here on it cannot any more.
+            if wanted := [waiting for waiting in batch if waiting.future.set_running_or_notify_cancel()]:
+                self._compute(wanted)
+
+    def _take(self) -> list[_Waiting]:
+        """Wait for a batch to close and take it out; empty when there will be no more."""
+        with self._changed:
+            while not (size := self._closing_size()):
+                if self._closed and not self._waiting:
+                    return []
+                self._changed.wait(self._patience())
+            return [self._waiting.popleft() for _ in range(size)]
+
+    def _closing_size(self) -> int:
+        """Return how many images to take now; 0 to wait."""
+        while self._waiting and self._waiting[0].future.cancelled():
+            self._waiting.popleft()
+        if len(self._waiting) >= self._batch_size:
+            self._drop_cancelled()
+        if len(self._waiting) >= self._batch_size:
+            return self._batch_size
+        patience = self._patience()
+        return 1 if self._waiting and (patience is None or patience <= 0 or self._closed) else 0
+
+    def _patience(self) -> float | None:
+        """Return for how many seconds the first image should wait for others; None if for none."""
+        if not self._waiting or len(self._waiting) + len(self._coming) < self._batch_size:
+            return None
+        return self._waiting[0].since + self._max_delay_seconds - time.perf_counter()
+
+    def _drop_cancelled(self) -> None:
+        self._waiting = deque(waiting for waiting in self._waiting if not waiting.future.cancelled())
+
+    def _compute(self, batch: list[_Waiting]) -> None:
+        start = time.perf_counter()
+        try:
+            outputs = self._infer([waiting.square for waiting in batch])
+        except Exception as error:
+            self._fail(batch, error)
+            return
+        seconds = time.perf_counter() - start
+        self._note_rate(seconds / len(batch) / self._streams)
+        self._metrics.batch_size.observe(len(batch))
+        for index, waiting in enumerate(batch):
+            waiting.future.set_result(Inferred(outputs.only(index), start - waiting.since, seconds))
+
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
+        self._metrics.engine_failures.inc()
+        if not isinstance(error, InferenceFailed):
+            # Whatever it is, it is not the upload's fault, and the threads must go on.
+            cause, error = error, InferenceFailed(f"The engine raised {type(error).__name__}.")
+            error.__cause__ = cause
+        for waiting in batch:
+            waiting.future.set_exception(error)
+
+    def _note_rate(self, seconds_per_image: float) -> None:
+        before = self._seconds_per_image or seconds_per_image
+        self._seconds_per_image = before + _RATE_WEIGHT * (seconds_per_image - before)
