@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.settings import Settings
 from tests.app.server import ROOT, Server
 from tests.deploy.prometheus import Prometheus, needs_prometheus
 from tests.images import encode, radiograph
@@ -112,7 +113,12 @@ def test_state_of_a_ready_service(answers: dict[str, list[float]]) -> None:
     assert answers["Ready A"] == [1]
     assert answers["Served model A"] == [1]
     assert set(answers["Engine failures A"]) == {0}
-    assert answers["Queue B"] > answers["Queue A"], "the limit is above the depth of an idle queue"
+    assert answers["Requests in progress C"] == [Settings.model_fields["max_queue"].default]
+
+
+@needs_prometheus
+def test_every_stage_of_an_upload_is_there(prometheus: Prometheus, answers: object) -> None:
+    assert prometheus.get("label/stage/values") == ["decode", "encode", "infer", "read", "wait"]
 
 
 @needs_prometheus
