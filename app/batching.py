@@ -38,13 +38,11 @@ class Inferred:
 
     Attributes:
         outputs: Of the network, with N = 1.
-        wait_seconds: From its arrival in the queue to the engine's call.
-        infer_seconds: The call, of the whole batch.
+        seconds: The engine's call took, of the whole batch.
     """
 
     outputs: Outputs
-    wait_seconds: float
-    infer_seconds: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,7 +188,7 @@ class Batcher:
         self._note_rate(seconds / len(batch) / self._streams)
         self._metrics.batch_size.observe(len(batch))
         for index, waiting in enumerate(batch):
-            waiting.future.set_result(Inferred(outputs.only(index), start - waiting.since, seconds))
+            waiting.future.set_result(Inferred(outputs.only(index), seconds))
 
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         self._metrics.engine_failures.inc()

@@ -23,7 +23,7 @@ LARGE = bytes(30_000_000)
 def strict(cache_dir: Path) -> Iterator[Server]:
     """A service with small limits that takes one upload at a time."""
     with Server(
-        cache_dir=cache_dir, max_upload_bytes=MAX_BYTES, max_pixels=100_000, modalities="CR", max_concurrent_requests=1
+        cache_dir=cache_dir, max_upload_bytes=MAX_BYTES, max_pixels=100_000, modalities="CR", max_queue=1
     ) as server:
         yield server
 
@@ -132,11 +132,11 @@ def test_caller_that_goes_away_frees_its_place(strict: Server) -> None:
     gone = strict.metric("cxr_rejected_total", code="client_disconnected")
     with socket.create_connection(strict.address, timeout=60) as caller:
         caller.sendall(request_head("/predict", "Content-Length: 100000") + b"\x89PNG\r\n\x1a\n")
-        wait_until(lambda: strict.metric("cxr_uploads_in_progress") == 1)
+        wait_until(lambda: strict.metric("cxr_requests_in_progress") == 1)
         refused = strict.client.post("/predict", content=SMALL)
-        check(refused, 503, "overloaded", ("1 uploads", "again"))
+        check(refused, 503, "overloaded", ("1 requests", "again"))
         assert int(refused.headers["Retry-After"]) >= 1
-    wait_until(lambda: strict.metric("cxr_uploads_in_progress") == 0)
+    wait_until(lambda: strict.metric("cxr_requests_in_progress") == 0)
     assert strict.metric("cxr_rejected_total", code="client_disconnected") == gone + 1
     assert strict.client.post("/predict", content=SMALL).status_code == 200
 

@@ -137,11 +137,11 @@ def test_failed_load_is_told_and_never_ready(serve: Serve, error: Exception) -> 
 
 def test_more_uploads_than_admitted_are_refused(serve: Serve) -> None:
     engine = BlockingEngine()
-    with serve(lambda: engine, max_concurrent_requests=1) as service, ThreadPoolExecutor() as callers:
+    with serve(lambda: engine, max_queue=1) as service, ThreadPoolExecutor() as callers:
         first = callers.submit(service.post, "/predict", content=IMAGE)
         assert engine.gate.reached.wait(_WAIT_SECONDS)
         second = service.post("/predict", content=IMAGE)
-        check(second, 503, "overloaded", ("1 uploads", "again"))
+        check(second, 503, "overloaded", ("1 requests", "again"))
         assert int(second.headers["Retry-After"]) >= 1
         assert service.get("/readyz").status_code == 200
         engine.gate.opened.set()
@@ -161,12 +161,13 @@ def test_failed_inference_is_a_fault_of_ours_and_the_next_request_is_served(serv
 def test_unexpected_exception_is_a_problem_too(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     with serve(lambda: StumblingEngine(ZeroDivisionError("secret"))) as service:
         failed = service.post("/predict", content=IMAGE)
-        check(failed, 500, "internal_error", ("log", "request id"))
+        check(failed, 500, "inference_failed", ("log", "request id"))
         assert "secret" not in failed.text
         assert service.post("/predict", content=IMAGE).status_code == 200
+        assert "cxr_engine_failures_total 1.0" in service.get("/metrics").text
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.fields["request_id"] == failed.json()["request_id"]
-    assert record.exc_info[0] is ZeroDivisionError
+    assert isinstance(record.exc_info[1].__cause__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(
