@@ -141,9 +141,13 @@ def _keep(model: ov.CompiledModel, folder: Path) -> Path | None:
     with model.export_model() as exported, exported.getbuffer() as content:
         name = f"{hashlib.sha256(content).hexdigest()}.blob"
         try:
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            with tempfile.NamedTemporaryFile(dir=folder) as file:
                 file.write(content)
-            Path(file.name).rename(folder / name)
+                file.flush()
+                # Under its name it is whole from the start; without, it goes with the process.
+                os.link(file.name, folder / name)
+        except FileExistsError:
+            return folder  # Another process, starting at the same time, was first.
         except OSError as error:
             logger.warning(
                 "Compiled models cannot be kept in %s (%s): every start compiles anew.", folder, error.strerror
