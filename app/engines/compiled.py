@@ -11,7 +11,6 @@ import logging
 import mmap
 import os
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -138,21 +137,18 @@ def _released_as_read(mapping: mmap.mmap) -> Iterator[None]:
 
 def _keep(model: ov.CompiledModel, folder: Path) -> Path | None:
     """Write a compiled model; return its folder, None where there is no room or no leave to write."""
+    partial = folder / f"{os.getpid()}.partial"
     with model.export_model() as exported, exported.getbuffer() as content:
-        name = f"{hashlib.sha256(content).hexdigest()}.blob"
         try:
-            with tempfile.NamedTemporaryFile(dir=folder) as file:
-                file.write(content)
-                file.flush()
-                # Under its name it is whole from the start; without, it goes with the process.
-                os.link(file.name, folder / name)
-        except FileExistsError:
-            return folder  # Another process, starting at the same time, was first.
+            partial.write_bytes(content)
+            partial.replace(folder / f"{hashlib.sha256(content).hexdigest()}.blob")
         except OSError as error:
             logger.warning(
                 "Compiled models cannot be kept in %s (%s): every start compiles anew.", folder, error.strerror
             )
             return None
+        finally:
+            partial.unlink(missing_ok=True)
     return folder
 
 
