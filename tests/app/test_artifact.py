@@ -179,6 +179,19 @@ def test_a_precision_that_was_not_measured_is_refused(precision: Precision, how:
         open_artifact(folder).check_precision(precision)
 
 
+def test_a_tolerance_may_differ_by_output(tmp_path: Path) -> None:
+    def infer(images: np.ndarray) -> Outputs:
+        outputs = FakeEngine().infer(images)
+        return Outputs(outputs.probabilities, outputs.heatmap + np.float32(2 * TOLERANCE), outputs.features)
+
+    loose = {"probabilities": TOLERANCE, "heatmap": 3 * TOLERANCE, "features": TOLERANCE}
+    tolerances = {"bf16": loose, "int8": {**loose, "heatmap": TOLERANCE}}
+    artifact = open_artifact(write_artifact(tmp_path / "1", tolerances=tolerances))
+    artifact.check_golden(infer, "bf16")
+    with pytest.raises(ArtifactError, match=r"heatmap by 0\.002; allowed is 0\.001 in int8"):
+        artifact.check_golden(infer, "int8")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"\x93NUMPY"], ids=["empty", "cut off", "one array"])
 def test_unreadable_golden_outputs_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "golden.npz").write_bytes(content)
