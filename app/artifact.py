@@ -4,6 +4,7 @@ saved_model.pb, variables/     the network; signature ``serving_default``
 assets.extra/metadata.json     what it is, and the SHA-256 of every other file
 assets.extra/golden.npz        synthetic inputs with the outputs they must give
 assets.extra/MODEL_CARD.md     intended use, data, metrics, limits
+assets.extra/int8/             optional: the same network quantized, OpenVINO's model.xml and model.bin
 """
 
 import hashlib
@@ -26,11 +27,12 @@ METADATA: Final = f"{EXTRA}/metadata.json"
 GOLDEN: Final = f"{EXTRA}/golden.npz"
 MODEL_CARD: Final = f"{EXTRA}/MODEL_CARD.md"
 INT8_MODEL: Final = f"{EXTRA}/int8/model.xml"
+"""The quantized network, with its weights in ``model.bin`` beside it."""
 POSITIVE: Final = 1
 """Index of COVID-19 in an artifact's labels and in the columns of ``probabilities``."""
 
 Precision = Literal["f32", "bf16", "int8"]
-"""Of the arithmetic that runs a model."""
+"""What a model is computed in: the weights' own float32, bfloat16, or the quantized network."""
 
 
 class TensorSpec(BaseModel):
@@ -42,6 +44,34 @@ class TensorSpec(BaseModel):
     dtype: Literal["float32"] = "float32"
     minimum: float | None = None
     maximum: float | None = None
+
+
+class PrecisionRecord(BaseModel):
+    """What a precision changed on validation against f32, measured when the model was exported."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int = Field(ge=1, description="Of validation.")
+    largest_difference: float = Field(ge=0, le=1, description="Of an image's COVID-19 probability.")
+    label_flips: int = Field(ge=0, description="Images with another label at the model's threshold.")
+    farthest_flip: float | None = Field(
+        None, ge=0, le=1, description="Largest distance of such an image's f32 probability from the threshold."
+    )
+    roc_auc_difference: float = Field(description="ROC AUC minus that of f32.")
+    accuracy_difference: float = Field(description="Accuracy at the threshold minus that of f32.")
+    accepted: bool = Field(description="Whether the model may be served in this precision.")
+    reasons: tuple[str, ...] = Field((), description="Why not.")
+
+    def __str__(self) -> str:
+        """Tell the measurements in words."""
+        difference = f"a probability differs by up to {self.largest_difference:.4f}"
+        flips = f"{self.label_flips} labels flip"
+        if self.farthest_flip is not None:
+            flips += f", the farthest {self.farthest_flip:.4f} from the threshold"
+        return (
+            f"on {self.images} validation images {difference}, {flips}, "
+            f"ROC AUC moves by {self.roc_auc_difference:+.4f} and accuracy by {self.accuracy_difference:+.4f}"
+        )
 
 
 class Metadata(BaseModel):
@@ -63,8 +93,11 @@ class Metadata(BaseModel):
     threshold: float = Field(ge=0, le=1, description="COVID-19 is answered from this probability on.")
     threshold_rule: str
     metrics: dict[str, Any] = Field(description="By split, each with the data it was measured on.")
-    tolerances: dict[str, float] = Field(
-        description="Largest allowed difference from the golden outputs, by precision."
+    tolerances: dict[str, float | dict[str, float]] = Field(
+        description="Largest allowed difference from the golden outputs, by precision: one for all, or by output."
+    )
+    precisions: dict[Precision, PrecisionRecord] = Field(
+        default={}, description="What each precision below f32 changed on validation; those that were measured."
     )
     config_digest: str
     data_digest: str
@@ -191,6 +224,26 @@ class Artifact:
         """
         _check_files(self.path, self.metadata)
 
+    def check_precision(self, precision: Precision) -> None:
+        """Check that the model may be served in a precision: f32 always, others as they were measured at export.
+
+        Raises:
+            ArtifactError: It may not; names the measurements.
+        """
+        record = self.metadata.precisions.get(precision)
+        if precision == "f32" or (record and record.accepted):
+            return
+        if record:
+            raise ArtifactError(
+                f"The model in {self.path} may not be served in {precision}: {record}. "
+                f"That is too much: {'; '.join(record.reasons)}. Serve it in f32."
+            )
+        how = "with --int8" if precision == "int8" else f"on a processor that computes in {precision}"
+        raise ArtifactError(
+            f"The model in {self.path} was not measured in {precision} when it was exported, so that it may be served "
+            f"in f32 alone. Serve it in f32, or export it again {how}."
+        )
+
     def check_golden(self, infer: Infer, precision: Precision, batch_size: int = 1) -> None:
         """Check that an engine reproduces the golden outputs.
 
@@ -207,12 +260,14 @@ class Artifact:
             known = ", ".join(self.metadata.tolerances)
             raise ArtifactError(f"{self.path / METADATA} has no tolerance for precision {precision}; it has: {known}.")
         differences = Golden.load(self.path / GOLDEN).largest_difference(infer, batch_size)
-        wrong = {name: value for name, value in differences.items() if not value <= tolerance}
+        allowed = tolerance if isinstance(tolerance, dict) else dict.fromkeys(differences, tolerance)
+        wrong = {name: value for name, value in differences.items() if not value <= allowed.get(name, 0)}
         if wrong:
             listed = ", ".join(f"{name} by {value:.2g}" for name, value in wrong.items())
+            limits = " and ".join(sorted({f"{allowed.get(name, 0):g}" for name in wrong}))
             raise ArtifactError(
                 f"The model in {self.path} does not reproduce {GOLDEN}: {listed}; "
-                f"allowed is {tolerance:g} in {precision}. "
+                f"allowed is {limits} in {precision}. "
                 "Its labels, scaling or weights are not those that were exported. Export it again."
             )
 

@@ -253,9 +253,14 @@ def export(
     recipe: Annotated[str | None, typer.Option(help="Of a study: this one's best run, not the winner.")] = None,
     models: Models = Path("models"),
     name: Annotated[str | None, typer.Option(help="Of the model; by default the backbone's in lower case.")] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Also quantized to int8, kept if as accurate; needs the extra 'quantize'.")
+    ] = False,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Export a finished run as a SavedModel that the service loads, and measure it on the test part.
+
+    What bf16 and int8 change is measured on validation; the service uses a precision only where that is little enough.
 
     Example: python -m training export runs/study --data covid-xray-dataset --backbone NASNetLarge
     """
@@ -271,13 +276,13 @@ def export(
 
             opened = open_study(run, manifest)
             chosen = find_run(opened, backbone, recipe)
-            _print_artifact(export_run(opened, chosen, models, name))
+            _print_artifact(export_run(opened, chosen, models, name, int8=int8))
             return
         if backbone or recipe:
             raise TrainingError(f"{run} is no study folder: --backbone and --recipe choose among a study's runs.")
         from training.export import export as run_export
 
-        _print_artifact(run_export(run, manifest, models, name))
+        _print_artifact(run_export(run, manifest, models, name, int8=int8))
 
 
 @app.command()
@@ -308,9 +313,12 @@ def _command() -> str:
 
 
 def _print_artifact(artifact: "Artifact") -> None:
+    from training.card import precision_table
+
     typer.echo(artifact.path)
     for metric, measured in artifact.metadata.metrics["test"]["metrics"].items():
         typer.echo(f"{metric} {measured['value']:.3f} ({measured['low']:.3f} to {measured['high']:.3f})")
+    typer.echo(f"\n{precision_table(artifact.metadata)}")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ def model_card(metadata: Metadata, config: FitConfig, manifest: Manifest, parts:
         _data(manifest, parts),
         "## Results",
         _results(metadata),
+        "## Precisions",
+        precision_table(metadata),
         "## Limits",
         _limits(manifest),
     ]
@@ -117,6 +119,33 @@ def _results(metadata: Metadata) -> str:
             table(["source", *LABELS, "sensitivity", "specificity", "ROC AUC"], source_rows),
             "What a rule on one trivial property reaches on the same test part, its threshold chosen on validation:",
             table(["rule", "accuracy", "ROC AUC"], rule_rows),
+        ]
+    )
+
+
+def precision_table(metadata: Metadata) -> str:
+    """Tell what lower precisions than float32 change on validation, Markdown."""
+    if not metadata.precisions:
+        return "No precision but f32 was measured: the model is served in f32."
+    rows = [
+        [
+            name,
+            f"{record.largest_difference:.4f}",
+            str(record.label_flips),
+            "none" if record.farthest_flip is None else f"{record.farthest_flip:.4f}",
+            f"{record.roc_auc_difference:+.4f}",
+            f"{record.accuracy_difference:+.4f}",
+            "yes" if record.accepted else f"no: {'; '.join(record.reasons)}",
+        ]
+        for name, record in metadata.precisions.items()
+    ]
+    images = next(iter(metadata.precisions.values())).images
+    head = ["precision", "largest difference of a probability", "labels that flip", "the farthest from the threshold"]
+    return "\n\n".join(
+        [
+            f"Against f32, on the {images} validation images. The model may be served in f32 and in what is accepted; "
+            "a precision that is not listed was not measured.",
+            table([*head, "ROC AUC", "accuracy", "accepted"], rows),
         ]
     )
 

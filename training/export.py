@@ -17,7 +17,6 @@ from app.artifact import (
     GOLDEN,
     METADATA,
     MODEL_CARD,
-    POSITIVE,
     Artifact,
     Infer,
     Metadata,
@@ -39,9 +38,11 @@ from training.golden import TOLERANCES, make_golden
 from training.graph import serving_module
 from training.manifest import LABELS, Manifest, Record
 from training.network import logits_of
+from training.precision import Reference, covid_probabilities, measure_precisions
 from training.properties import measure_trivial_rules
+from training.quantize import CALIBRATION_IMAGES, assert_can_quantize
 from training.splits import split
-from training.squares import load_squares, network_inputs
+from training.squares import load_squares
 
 _EXPORTED: Final = "exported.json"
 """In a run folder: what was last exported of it."""
@@ -56,11 +57,30 @@ class _Part:
     labels: NDArray[np.int64]
 
 
-def export(run: Path, manifest: Manifest, models: Path, name: str | None = None, cache: Path | None = None) -> Artifact:
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """What an export is measured on."""
+
+    validation: _Part
+    test: _Part
+    calibration: NDArray[np.uint8] | None
+    """Training squares to quantize with, uint8 (M, 224, 224); None: no int8."""
+
+
+def export(
+    run: Path,
+    manifest: Manifest,
+    models: Path,
+    name: str | None = None,
+    cache: Path | None = None,
+    *,
+    int8: bool = False,
+) -> Artifact:
     """Export a run's best epoch to ``models/<name>/<next version>``.
 
     Temperature and threshold are fitted on validation. The saved graph is read back by OpenVINO, must
-    reproduce the golden outputs, and is what the metrics are measured with, those of the test part too.
+    reproduce the golden outputs, and is what the metrics are measured with, those of the test part too. Lower
+    precisions are then compared with it on validation.
 
     Args:
         run: A finished run folder.
@@ -68,11 +88,14 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None,
         models: The folder of all models.
         name: Of the model; by default the backbone's in lower case.
         cache: Folder of preprocessed squares; by default in the run folder.
+        int8: Whether to quantize the network too, and keep the result if it is as accurate.
 
     Raises:
-        TrainingError: The run is unfinished, or the data are others.
+        TrainingError: The run is unfinished, the data are others, or NNCF is not there to quantize with.
         ArtifactError: The exported graph does not answer as the trained model does.
     """
+    if int8:
+        assert_can_quantize()
     config = read_config(run)
     if read_data_digest(run) != manifest.digest:
         raise TrainingError(
@@ -81,9 +104,14 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None,
     model = load_best(run, config)
     parts = split(manifest, config.split_seed)
     cache = cache or run / "cache"
-    validation, test = _load(manifest, parts.validation, cache), _load(manifest, parts.test, cache)
-    rules = measure_trivial_rules(manifest.root, validation.records, test.records, cache)
-    temperature = fit_temperature(logits_of(model, to_network_input(validation.squares)), validation.labels)
+    images = _Images(
+        _load(manifest, parts.validation, cache),
+        _load(manifest, parts.test, cache),
+        _load(manifest, _calibration(parts.train, config.seed), cache).squares if int8 else None,
+    )
+    rules = measure_trivial_rules(manifest.root, parts.validation, parts.test, cache)
+    logits = logits_of(model, to_network_input(images.validation.squares))
+    temperature = fit_temperature(logits, images.validation.labels)
 
     name = name or config.backbone.lower()
     number = _next_version(models / name)
@@ -92,7 +120,7 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None,
     shutil.rmtree(folder, ignore_errors=True)
     try:
         _save(serving_module(model, temperature), folder)
-        metadata = _measured(folder, metadata, validation, test, rules)
+        metadata = _measured(folder, metadata, images, rules)
         (folder / MODEL_CARD).write_text(model_card(metadata, config, manifest, parts), encoding="utf-8")
         _write_metadata(folder, metadata)
         folder.rename(final)
@@ -104,20 +132,21 @@ def export(run: Path, manifest: Manifest, models: Path, name: str | None = None,
     return artifact
 
 
-def _measured(
-    folder: Path, metadata: Metadata, validation: _Part, test: _Part, rules: dict[str, dict[str, float]]
-) -> Metadata:
+def _measured(folder: Path, metadata: Metadata, images: _Images, rules: dict[str, dict[str, float]]) -> Metadata:
     """Measure the saved graph through the serving engine, which checks the golden outputs first."""
+    validation, test = images.validation, images.test
     _write_metadata(folder, metadata)
     infer = load_engine("openvino", open_artifact(folder)).infer
-    probabilities = _probabilities(infer, validation)
+    probabilities = covid_probabilities(infer, validation.squares)
     threshold = fit_threshold(validation.labels, probabilities)
     metrics = {
         "validation": describe(validation.records, probabilities, threshold),
-        "test": describe(test.records, _probabilities(infer, test), threshold),
+        "test": describe(test.records, covid_probabilities(infer, test.squares), threshold),
         "trivial_rules": rules,
     }
-    return metadata.model_copy(update={"threshold": threshold, "metrics": metrics})
+    metadata = metadata.model_copy(update={"threshold": threshold, "metrics": metrics})
+    reference = Reference(validation.squares, validation.labels, probabilities, threshold)
+    return measure_precisions(folder, metadata, reference, images.calibration)
 
 
 def find_exported(run: Path, models: Path) -> Artifact | None:
@@ -147,6 +176,12 @@ def _load(manifest: Manifest, records: tuple[Record, ...], cache: Path) -> _Part
     return _Part(records, squares, np.array([r.label for r in records]))
 
 
+def _calibration(train: tuple[Record, ...], seed: int) -> tuple[Record, ...]:
+    """Draw the training images that activations are measured on for int8."""
+    chosen = np.random.default_rng(seed).permutation(len(train))[:CALIBRATION_IMAGES]
+    return tuple(train[index] for index in np.sort(chosen))
+
+
 def _next_version(folder: Path) -> int:
     taken = [int(path.name) for path in folder.glob("*") if path.name.isdecimal()]
     return max(taken, default=0) + 1
@@ -166,10 +201,6 @@ def _infer_of(module: tf.Module) -> Infer:
         return Outputs(*(result[name].numpy() for name in ("probabilities", "heatmap", "features")))
 
     return infer
-
-
-def _probabilities(infer: Infer, part: _Part) -> NDArray[np.float32]:
-    return np.concatenate([infer(images).probabilities[:, POSITIVE] for images in network_inputs(part.squares)])
 
 
 def _metadata(
@@ -195,7 +226,7 @@ def _metadata(
         threshold=0.5,
         threshold_rule=THRESHOLD_RULE,
         metrics={},
-        tolerances=TOLERANCES,
+        tolerances=dict(TOLERANCES),
         config_digest=_digest(config),
         data_digest=manifest.digest,
         git_commit=git_commit(),

@@ -36,22 +36,31 @@ def make_golden(infer: Infer) -> Golden:
     golden = Golden(
         candidates[kept], Outputs(outputs.probabilities[kept], outputs.heatmap[kept], outputs.features[kept])
     )
-    _assert_mistakes_show(golden, infer)
+    if mistake := hidden_mistake(golden, infer, _MARGIN * TOLERANCES["f32"]):
+        raise TrainingError(
+            f"The model answers the golden inputs so evenly that {mistake} would not show: an engine that runs it "
+            "wrongly would not be found out. Models that give every image one answer do that. Look at its "
+            "validation accuracy, and export another run or train this one further."
+        )
     return golden
 
 
-def _assert_mistakes_show(golden: Golden, infer: Infer) -> None:
+def hidden_mistake(golden: Golden, infer: Infer, least: float) -> str | None:
+    """Name a mistake that golden outputs would not show; None where each one shows.
+
+    Args:
+        golden: Inputs and outputs of a model.
+        infer: A faithful engine, in which the mistakes are made.
+        least: Difference of a probability, 0..1, from which on a mistake is taken to show.
+    """
     mistakes: dict[str, Callable[[NDArray[np.float32]], Outputs]] = {
         "swapped labels": lambda images: _swap_labels(infer(images)),
         "a second division by 255": lambda images: infer(images / np.float32(255)),
     }
     for name, wrong in mistakes.items():
-        if golden.largest_difference(wrong)["probabilities"] < _MARGIN * TOLERANCES["f32"]:
-            raise TrainingError(
-                f"The model answers the golden inputs so evenly that {name} would not show: an engine that runs it "
-                "wrongly would not be found out. Models that give every image one answer do that. Look at its "
-                "validation accuracy, and export another run or train this one further."
-            )
+        if golden.largest_difference(wrong)["probabilities"] < least:
+            return name
+    return None
 
 
 def _swap_labels(outputs: Outputs) -> Outputs:

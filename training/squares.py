@@ -14,7 +14,8 @@ from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input, to_
 from training.images import map_images
 from training.manifest import Record
 
-_BATCH: Final = 8
+BATCH: Final = 8
+"""Images that ``network_inputs`` yields at a time."""
 
 
 def load_squares(
@@ -50,5 +51,5 @@ def load_squares(
 
 def network_inputs(squares: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
     """Yield network input float32 (B, S, S, 3) in 0..1 from squares (N, S, S), a few at a time to spare memory."""
-    for first in range(0, len(squares), _BATCH):
-        yield to_network_input(squares[first : first + _BATCH])
+    for first in range(0, len(squares), BATCH):
+        yield to_network_input(squares[first : first + BATCH])

@@ -106,11 +106,11 @@ def train(study: Study, command: str) -> None:
         _forget_models()
 
 
-def export_run(study: Study, run: FitConfig, models: Path, name: str | None = None) -> Artifact:
+def export_run(study: Study, run: FitConfig, models: Path, name: str | None = None, *, int8: bool = False) -> Artifact:
     """Export one run of a study, as ``training.export.export``."""
     from training.export import export
 
-    return export(study.run_folder(run), study.manifest, models, name, study.cache)
+    return export(study.run_folder(run), study.manifest, models, name, study.cache, int8=int8)
 
 
 def _export_once(study: Study, run: FitConfig, models: Path) -> Artifact:

@@ -59,6 +59,7 @@ def metadata(**changes: Any) -> dict[str, Any]:
         "threshold_rule": "made up",
         "metrics": {},
         "tolerances": {"f32": TOLERANCE},
+        "precisions": {},
         "config_digest": "",
         "data_digest": "",
         "git_commit": "",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.artifact import GOLDEN, METADATA, MODEL_CARD, Golden, Outputs, file_digests, open_artifact
+from app.artifact import GOLDEN, METADATA, MODEL_CARD, Golden, Outputs, Precision, file_digests, open_artifact
 from app.errors import ArtifactError
 from tests.app.fakes import TOLERANCE, FakeEngine, golden, metadata, write_artifact
 
@@ -140,6 +140,55 @@ def test_golden_outputs_allow_the_tolerance_of_the_precision_alone(tmp_path: Pat
     with pytest.raises(ArtifactError, match=r"allowed is 0\.001 in f32"):
         artifact.check_golden(infer, "f32")
     with pytest.raises(ArtifactError, match="no tolerance for precision int8; it has: f32, bf16"):
+        artifact.check_golden(infer, "int8")
+
+
+MEASURED = {
+    "images": 269,
+    "largest_difference": 0.0929,
+    "label_flips": 3,
+    "farthest_flip": 0.0482,
+    "roc_auc_difference": -0.0001,
+    "accuracy_difference": -0.0112,
+}
+
+
+def test_an_accepted_precision_may_be_served_and_f32_always(tmp_path: Path) -> None:
+    precisions = {"bf16": {**MEASURED, "accepted": True}}
+    artifact = open_artifact(write_artifact(tmp_path / "1", precisions=precisions))
+    artifact.check_precision("bf16")
+    artifact.check_precision("f32")
+
+
+def test_a_rejected_precision_is_refused_with_what_was_measured(tmp_path: Path) -> None:
+    rejected = {**MEASURED, "accepted": False, "reasons": ["a reason", "another"]}
+    artifact = open_artifact(write_artifact(tmp_path / "1", precisions={"bf16": rejected}))
+    with pytest.raises(ArtifactError) as refusal:
+        artifact.check_precision("bf16")
+    for word in ("bf16", "269", "0.0929", "3 labels", "0.0482", "-0.0001", "-0.0112", "a reason; another", "in f32"):
+        assert word in str(refusal.value)
+
+
+@pytest.mark.parametrize(("precision", "how"), [("bf16", "a processor that computes in bf16"), ("int8", "--int8")])
+def test_a_precision_that_was_not_measured_is_refused(precision: Precision, how: str, tmp_path: Path) -> None:
+    folder = write_artifact(tmp_path / "1")
+    older = json.loads((folder / METADATA).read_text())
+    del older["precisions"]
+    (folder / METADATA).write_text(json.dumps(older))
+    with pytest.raises(ArtifactError, match=f"not measured in {precision} .* f32 .*{how}"):
+        open_artifact(folder).check_precision(precision)
+
+
+def test_a_tolerance_may_differ_by_output(tmp_path: Path) -> None:
+    def infer(images: np.ndarray) -> Outputs:
+        outputs = FakeEngine().infer(images)
+        return Outputs(outputs.probabilities, outputs.heatmap + np.float32(2 * TOLERANCE), outputs.features)
+
+    loose = {"probabilities": TOLERANCE, "heatmap": 3 * TOLERANCE, "features": TOLERANCE}
+    tolerances = {"bf16": loose, "int8": {**loose, "heatmap": TOLERANCE}}
+    artifact = open_artifact(write_artifact(tmp_path / "1", tolerances=tolerances))
+    artifact.check_golden(infer, "bf16")
+    with pytest.raises(ArtifactError, match=r"heatmap by 0\.002; allowed is 0\.001 in int8"):
         artifact.check_golden(infer, "int8")
 
 

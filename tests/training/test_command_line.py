@@ -19,6 +19,7 @@ from tests.training.test_resume import assert_equal_runs
 from tests.training.tiny import KILL_AT, KILL_AT_WRITE, TINY
 from training.__main__ import app
 from training.backbones import BACKBONES
+from training.card import precision_table
 from training.config import Execution, StudyConfig, read_recipe
 from training.evaluate import fit_temperature
 from training.fit import fit, load_best
@@ -252,11 +253,13 @@ def test_export_fits_the_temperature_and_prints_where_the_model_is_and_what_it_r
     monkeypatch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
     result = run("export", finished.run, "--data", finished.manifest.root, "--models", tmp_path, "--name", "mine")
     assert result.exit_code == 0, result.stderr
-    path, *metrics = result.stdout.splitlines()
+    printed, precisions = result.stdout.split("\n\n", 1)
+    path, *metrics = printed.splitlines()
     assert path == str(tmp_path / "mine" / "1")
     metadata = open_artifact(Path(path)).metadata
     measured = metadata.metrics["test"]["metrics"]
     assert [line.split()[0] for line in metrics] == list(measured)
+    assert precisions.strip() == precision_table(metadata)
     validation = split(finished.manifest, finished.config.split_seed).validation
     images = to_network_input(load_squares(finished.manifest.root, validation))
     logits = logits_of(load_best(finished.run, finished.config), images)

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from app.artifact import Outputs
 from app.errors import TrainingError
-from training.golden import TOLERANCES, make_golden
+from training.golden import TOLERANCES, hidden_mistake, make_golden
 
 
 def brightness(steepness: float) -> object:
@@ -46,6 +46,14 @@ def test_a_model_that_sees_no_scaling_is_refused() -> None:
 
     with pytest.raises(TrainingError, match="a second division by 255 would not show"):
         make_golden(infer)
+
+
+def test_a_mistake_hides_behind_a_tolerance_as_large_as_what_it_changes() -> None:
+    infer = brightness(4)
+    golden = make_golden(infer)
+    swapped = np.abs(np.diff(golden.outputs.probabilities)).max()
+    assert hidden_mistake(golden, infer, swapped + 1e-6) == "swapped labels"
+    assert hidden_mistake(golden, infer, 0.1) is None
 
 
 def test_the_margin_is_far_above_what_engines_differ_by() -> None:

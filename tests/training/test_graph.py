@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tests.training.tiny import CONFIG
 from training.backbones import build_model
@@ -81,11 +82,29 @@ def test_a_heatmap_without_evidence_is_zero(model: keras.Model, images: NDArray[
     assert not serve(model, images)["heatmap"].any()
 
 
+def longest_name(saved_model: Path) -> int:
+    """Length of a variable's name in a checkpoint; hundreds of layers with names of their own take 1 % of it."""
+    graph = trackable_object_graph_pb2.TrackableObjectGraph()
+    checkpoint = tf.train.load_checkpoint(str(saved_model / "variables/variables"))
+    graph.ParseFromString(checkpoint.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH"))
+    return max(len(attribute.full_name) for node in graph.nodes for attribute in node.attributes)
+
+
+def test_the_saved_model_has_weights_of_its_own(model: keras.Model, images: NDArray[np.float32]) -> None:
+    module = serving_module(model, 1.0)
+    before = module.serve(tf.constant(images))["features"].numpy()
+    for variable in model.variables:
+        variable.assign(np.zeros(variable.shape, variable.dtype))
+    assert before.any()
+    np.testing.assert_array_equal(module.serve(tf.constant(images))["features"], before)
+
+
 def test_the_saved_model_stores_each_variable_once(model: keras.Model, tmp_path: Path) -> None:
     module = serving_module(model, 1.0)
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
     stored = (tmp_path / "variables/variables.data-00000-of-00001").stat().st_size
     assert 1 <= stored / (4 * model.count_params()) <= 1.01
+    assert longest_name(tmp_path) <= len(str(model.count_params()))
     assert (tmp_path / "saved_model.pb").stat().st_size < 4 * model.count_params() / 2  # No weights in the graph.
 
 
