@@ -230,6 +230,19 @@ def test_an_image_whose_place_was_given_up_is_not_computed(start: Start) -> None
     assert infer.batches == [[2]]
 
 
+def test_an_image_whose_caller_went_while_it_was_queued_is_not_computed(start: Start, gate: Gate) -> None:
+    infer = Levels(gate)
+    batcher = start(infer)
+    occupy(batcher, gate)
+    with suppress(TimeoutError), batcher.place() as place:
+        future = place.take(square(1))
+        raise TimeoutError
+    gate.opened.set()
+    assert answer(*queue(batcher, 2)) == 2
+    assert future.cancelled()
+    assert infer.batches == [[0], [2]]
+
+
 def test_a_place_is_taken_once(start: Start) -> None:
     batcher = start(Levels())
     with batcher.place() as place:
