@@ -1,6 +1,8 @@
 """Stop a thread of the service at a place, instead of hoping that it is there at a time."""
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Final
 
 WAIT_SECONDS: Final = 60
@@ -17,3 +19,10 @@ class Gate:
         """Stop here until the gate is opened."""
         self.reached.set()
         assert self.opened.wait(WAIT_SECONDS)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Ask until something that another thread or process does has happened."""
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "It did not happen."
