@@ -58,6 +58,7 @@ class Place:
     def __init__(self, batcher: "Batcher") -> None:
         """Belong to a batcher, which announces the place."""
         self._batcher = batcher
+        self.queued: Future[Inferred] | None = None
 
     def take(self, square: Square) -> "Future[Inferred]":
         """Queue the image, from any thread.
@@ -107,16 +108,26 @@ class Batcher:
 
     @contextmanager
     def place(self) -> Iterator["Place"]:
-        """Announce an image that is being decoded, so that others may wait for it."""
+        """Announce an image that is being decoded, so that others may wait for it.
+
+        Left by an exception, the place takes its image along, where that was queued in the same moment.
+        """
         place = Place(self)
         with self._changed:
             self._coming.add(place)
         try:
             yield place
-        finally:
-            with self._changed:
-                self._coming.discard(place)
-                self._changed.notify_all()
+        except BaseException:
+            self._give_up(place)
+            if place.queued:
+                place.queued.cancel()
+            raise
+        self._give_up(place)
+
+    def _give_up(self, place: "Place") -> None:
+        with self._changed:
+            self._coming.discard(place)
+            self._changed.notify_all()
 
     def submit(self, square: Square, place: "Place") -> "Future[Inferred]":
         """Queue an image at its announced place; see ``Place.take``."""
@@ -124,6 +135,7 @@ class Batcher:
         with self._changed:
             if place in self._coming:
                 self._coming.remove(place)
+                place.queued = waiting.future
                 self._waiting.append(waiting)
                 self._changed.notify_all()
             else:

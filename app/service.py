@@ -148,12 +148,14 @@ class Service:
         """
         ready = self.require_ready()
         start, seconds = time.perf_counter(), dict[str, float]()
-        milliseconds = self.settings.request_timeout_ms
+        milliseconds, is_reading = self.settings.request_timeout_ms, False
         try:
             async with asyncio.timeout(milliseconds / 1000):
                 async with self._uploads:
+                    is_reading = True
                     with _timed(seconds, "read"):
                         data = await read()
+                    is_reading = False
                     with ready.batcher.place() as place:
                         decode = partial(_decode, ready.predictor, data, with_preview, place, seconds)
                         decoded, inferring = await self.run(decode)
@@ -161,7 +163,7 @@ class Service:
                 del data
                 inferred = await _unless(gone, inferring)
         except TimeoutError:
-            raise _too_slow(milliseconds, "read" in seconds) from None
+            raise _too_slow(milliseconds, is_reading) from None
         seconds["infer"] = inferred.seconds
         seconds["wait"] = time.perf_counter() - start - sum(seconds.values())
         prediction = ready.predictor.prediction(inferred.outputs)
@@ -214,11 +216,13 @@ async def _unless(gone: Callable[[], Awaitable[Never]], future: Future[_T]) -> _
         watch.cancel()
 
 
-def _too_slow(milliseconds: int, was_read: bool) -> BodyTooSlow | DeadlinePassed:
+def _too_slow(milliseconds: int, is_reading: bool) -> BodyTooSlow | DeadlinePassed:
     limit = f"{milliseconds} ms, the time that CXR_REQUEST_TIMEOUT_MS gives a request"
-    if was_read:
-        return DeadlinePassed(f"No answer stood within {limit}. Try again, with fewer requests at a time.")
-    return BodyTooSlow(f"The upload did not arrive within {limit}. Send it over a faster connection, or a smaller one.")
+    if is_reading:
+        return BodyTooSlow(
+            f"The upload did not arrive within {limit}. Send it over a faster connection, or a smaller one."
+        )
+    return DeadlinePassed(f"No answer stood within {limit}. Try again, with fewer requests at a time.")
 
 
 @contextmanager

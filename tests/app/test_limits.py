@@ -2,7 +2,6 @@
 
 import http.client
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tests.app.answers import check
+from tests.app.gates import wait_until
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
 
@@ -120,12 +120,6 @@ def test_caller_that_asks_first_is_not_told_to_go_on(strict: Server) -> None:
 def test_body_for_an_address_that_takes_none(strict: Server, path: str) -> None:
     answer = strict.client.post(path, content=LARGE, headers={"Connection": "close"})
     assert answer.status_code in (404, 405)
-
-
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "It did not happen."
 
 
 def test_caller_that_goes_away_frees_its_place(strict: Server) -> None:
