@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -16,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 ROOT: Final = Path(__file__).parents[2]
 _START_SECONDS: Final = 120
 _STOP_SECONDS: Final = 30
+_ROUNDS: Final = 10
 
 NO_DISK: Final = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))"
 """Prelude under which no file can be written, not even by root."""
@@ -67,6 +70,21 @@ class Server:
     def metric(self, name: str, /, **labels: str) -> float:
         """Sum of the samples of this name that have these labels."""
         return metric(self.client, name, **labels)
+
+    def post_together(self, images: Sequence[bytes]) -> list[httpx.Response]:
+        """Post images at the same time, and again until at least two of them were computed in one batch."""
+
+        def counts() -> tuple[float, float]:
+            return self.metric("cxr_batch_size_count"), self.metric("cxr_batch_size_sum")
+
+        with ThreadPoolExecutor(len(images)) as callers:
+            for _ in range(_ROUNDS):
+                batches, computed = counts()
+                answers = list(callers.map(lambda data: self.client.post("/predict?explain=1", content=data), images))
+                more_batches, more_computed = counts()
+                if more_batches - batches < more_computed - computed:
+                    return answers
+        raise AssertionError(f"In {_ROUNDS} rounds no two of {len(images)} images were computed together.")
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal if it still runs; answer its exit code."""

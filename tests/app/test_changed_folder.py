@@ -4,14 +4,16 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from app.artifact import Artifact
 from tests.app.server import Server
 from tests.images import encode, radiograph
 
-IMAGES = [encode(radiograph(seed=seed), "PNG") for seed in range(3)]
+IMAGES = [encode(radiograph(seed=seed), "PNG") for seed in range(12)]
 
 
 def files_of(folder: Path) -> list[Path]:
@@ -33,12 +35,14 @@ def cut_off(folder: Path) -> None:
 CHANGES: tuple[Callable[[Path], None], ...] = (overwrite, cut_off, shutil.rmtree)
 
 
-def answers(server: Server) -> list[object]:
-    """All that is served of the model, alone and in a batch."""
-    predictions = [server.client.post("/predict?explain=1", content=image).json() for image in IMAGES]
-    kept = ("label", "probabilities", "heatmap", "model")
-    model = server.client.get("/model").json()
-    return [*({name: answer[name] for name in kept} for answer in predictions), model["metadata"], model["card"]]
+def check_answers(server: Server, expected: list[dict[str, Any]]) -> None:
+    """Check the answers to images alone and in batches."""
+    alone = [server.client.post("/predict?explain=1", content=image).json() for image in IMAGES[:3]]
+    together = [answer.json() for answer in server.post_together(IMAGES)]
+    for ours, theirs in zip([*alone, *together], [*expected[:3], *expected], strict=True):
+        assert (ours["label"], ours["model"]) == (theirs["label"], theirs["model"])
+        assert ours["probabilities"] == pytest.approx(theirs["probabilities"], abs=1e-5)
+        np.testing.assert_allclose(ours["heatmap"], theirs["heatmap"], rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("start", ["cold", "warm"])
@@ -46,13 +50,14 @@ def test_served_model_does_not_depend_on_its_folder(
     shipped: Artifact, server: Server, cache_dir: Path, tmp_path: Path, start: str
 ) -> None:
     folder = shutil.copytree(shipped.path, tmp_path / "nasnetmobile" / "1")
-    expected = answers(server)
+    expected = [server.client.post("/predict?explain=1", content=image).json() for image in IMAGES]
+    model = server.client.get("/model").json()
     settings = {"cache_dir": cache_dir} if start == "warm" else {}
     with Server(model=folder, **settings) as own:
-        description = own.client.get("/model").json()["engine"]
-        assert ("no compilation cache" in description) == (start == "cold")
-        assert answers(own) == expected
+        assert ("no compilation cache" in own.client.get("/model").json()["engine"]) == (start == "cold")
+        check_answers(own, expected)
         for change in CHANGES:
             change(folder)
-            assert answers(own) == expected
+            check_answers(own, expected)
         assert own.client.get("/readyz").status_code == 200
+        assert {**own.client.get("/model").json(), "engine": None} == {**model, "engine": None}

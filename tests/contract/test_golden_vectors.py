@@ -8,10 +8,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from app.artifact import METADATA, Artifact, file_digests, open_artifact
+from app.artifact import GOLDEN, METADATA, OUTPUT_NAMES, Artifact, Golden, Outputs, file_digests, open_artifact
 from app.engines import EngineName, load_engine
 from app.errors import ArtifactError
+from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from training.backbones import build_model
 from training.fit import load_best
@@ -86,3 +88,33 @@ def test_another_graph_is_refused(
 @ENGINES
 def test_the_same_graph_exported_again_is_accepted(engine: EngineName, finished: FinishedRun, tmp_path: Path) -> None:
     load_engine(engine, with_graph_of(finished, leave_alone, tmp_path / "1"))
+
+
+def test_weights_replaced_under_the_same_path_give_their_own_answers(finished: FinishedRun, tmp_path: Path) -> None:
+    folder, cache_dir = tmp_path / "1", tmp_path / "cache"
+
+    def answer(artifact: Artifact) -> Outputs:
+        engine = load_engine("openvino", artifact, batch_size=2, cache_dir=cache_dir)
+        assert "cached compilation" in engine.description
+        return engine.infer(to_network_input(Golden.load(folder / GOLDEN).squares))
+
+    before = answer(with_graph_of(finished, leave_alone, folder)).probabilities
+    shutil.rmtree(folder)
+    replaced = with_graph_of(finished, swap_labels, folder)
+    expected = give_its_own_golden(replaced)
+    assert np.abs(expected - before).max() > 0.5
+    for _ in range(2):  # compiled, and found compiled
+        np.testing.assert_allclose(answer(open_artifact(folder)).probabilities, expected, rtol=0, atol=1e-5)
+
+
+def give_its_own_golden(artifact: Artifact) -> NDArray[np.float32]:
+    """Make an artifact valid whose graph was changed; return the probabilities that TensorFlow computes of it."""
+    squares = Golden.load(artifact.path / GOLDEN).squares
+    result = tf.saved_model.load(str(artifact.path)).signatures["serving_default"](
+        image=tf.constant(to_network_input(squares))
+    )
+    outputs = Outputs(*(result[name].numpy() for name in OUTPUT_NAMES))
+    Golden(squares, outputs).save(artifact.path / GOLDEN)
+    metadata = artifact.metadata.model_copy(update={"files": file_digests(artifact.path)})
+    (artifact.path / METADATA).write_text(metadata.model_dump_json())
+    return outputs.probabilities
