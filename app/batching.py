@@ -38,13 +38,11 @@ class Inferred:
 
     Attributes:
         outputs: Of the network, with N = 1.
-        wait_seconds: From its arrival in the queue to the engine's call.
-        infer_seconds: The call, of the whole batch.
+        seconds: The engine's call took, of the whole batch.
     """
 
     outputs: Outputs
-    wait_seconds: float
-    infer_seconds: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +58,7 @@ class Place:
     def __init__(self, batcher: "Batcher") -> None:
         """Belong to a batcher, which announces the place."""
         self._batcher = batcher
+        self.queued: Future[Inferred] | None = None
 
     def take(self, square: Square) -> "Future[Inferred]":
         """Queue the image, from any thread.
@@ -109,16 +108,26 @@ class Batcher:
 
     @contextmanager
     def place(self) -> Iterator["Place"]:
-        """Announce an image that is being decoded, so that others may wait for it."""
+        """Announce an image that is being decoded, so that others may wait for it.
+
+        Left by an exception, the place takes its image along, where that was queued in the same moment.
+        """
         place = Place(self)
         with self._changed:
             self._coming.add(place)
         try:
             yield place
-        finally:
-            with self._changed:
-                self._coming.discard(place)
-                self._changed.notify_all()
+        except BaseException:
+            self._give_up(place)
+            if place.queued:
+                place.queued.cancel()
+            raise
+        self._give_up(place)
+
+    def _give_up(self, place: "Place") -> None:
+        with self._changed:
+            self._coming.discard(place)
+            self._changed.notify_all()
 
     def submit(self, square: Square, place: "Place") -> "Future[Inferred]":
         """Queue an image at its announced place; see ``Place.take``."""
@@ -126,6 +135,7 @@ class Batcher:
         with self._changed:
             if place in self._coming:
                 self._coming.remove(place)
+                place.queued = waiting.future
                 self._waiting.append(waiting)
                 self._changed.notify_all()
             else:
@@ -190,7 +200,7 @@ class Batcher:
         self._note_rate(seconds / len(batch) / self._streams)
         self._metrics.batch_size.observe(len(batch))
         for index, waiting in enumerate(batch):
-            waiting.future.set_result(Inferred(outputs.only(index), start - waiting.since, seconds))
+            waiting.future.set_result(Inferred(outputs.only(index), seconds))
 
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         self._metrics.engine_failures.inc()

@@ -15,7 +15,10 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         self.requests = self._counter("cxr_http_requests", "Answered requests.", "route", "method", "status")
         self.request_seconds = self._histogram(
-            "cxr_request_seconds", "Time from a request's arrival to the end of its answer.", _SECONDS_BUCKETS, "route"
+            "cxr_request_seconds",
+            "Time from arrival to answer, of requests that were not refused.",
+            _SECONDS_BUCKETS,
+            "route",
         )
         self.predictions = self._counter("cxr_predictions", "Answered images.", "label", "format")
         self.rejected = self._counter("cxr_rejected", "Uploads that were not answered with a prediction.", "code")

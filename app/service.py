@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Never, TypeVar
 
 from app.artifact import Artifact
@@ -32,7 +33,7 @@ class Answered:
         decoded: The upload, without its pixels.
         prediction: The answer.
         bytes: Of the upload.
-        seconds: Time spent, by stage: read, decode, wait, infer.
+        seconds: Time spent, by stage: read, decode, wait (for a place, a thread and the engine), infer.
     """
 
     decoded: Decoded
@@ -146,21 +147,25 @@ class Service:
             InferenceFailed: The engine raised.
         """
         ready = self.require_ready()
-        seconds: dict[str, float] = {}
-        milliseconds = self.settings.request_timeout_ms
+        start, seconds = time.perf_counter(), dict[str, float]()
+        milliseconds, is_reading = self.settings.request_timeout_ms, False
         try:
             async with asyncio.timeout(milliseconds / 1000):
                 async with self._uploads:
+                    is_reading = True
                     with _timed(seconds, "read"):
                         data = await read()
-                    with _timed(seconds, "decode"), ready.batcher.place() as place:
-                        decoded, inferring = await self.run(_decode, ready.predictor, data, with_preview, place)
+                    is_reading = False
+                    with ready.batcher.place() as place:
+                        decode = partial(_decode, ready.predictor, data, with_preview, place, seconds)
+                        decoded, inferring = await self.run(decode)
                 size = len(data)
                 del data
                 inferred = await _unless(gone, inferring)
         except TimeoutError:
-            raise _too_slow(milliseconds, "read" in seconds) from None
-        seconds |= {"wait": inferred.wait_seconds, "infer": inferred.infer_seconds}
+            raise _too_slow(milliseconds, is_reading) from None
+        seconds["infer"] = inferred.seconds
+        seconds["wait"] = time.perf_counter() - start - sum(seconds.values())
         prediction = ready.predictor.prediction(inferred.outputs)
         self._note(decoded, prediction, seconds)
         return Answered(decoded, prediction, size, seconds)
@@ -192,8 +197,11 @@ class Service:
             self.metrics.stage_seconds.labels(stage).observe(value)
 
 
-def _decode(predictor: Predictor, data: bytes, with_preview: bool, place: Place) -> tuple[Decoded, Future[Inferred]]:
-    decoded = predictor.decode(data, with_preview=with_preview)
+def _decode(
+    predictor: Predictor, data: bytes, with_preview: bool, place: Place, seconds: dict[str, float]
+) -> tuple[Decoded, Future[Inferred]]:
+    with _timed(seconds, "decode"):
+        decoded = predictor.decode(data, with_preview=with_preview)
     return decoded, place.take(decoded.square)
 
 
@@ -208,11 +216,13 @@ async def _unless(gone: Callable[[], Awaitable[Never]], future: Future[_T]) -> _
         watch.cancel()
 
 
-def _too_slow(milliseconds: int, was_read: bool) -> BodyTooSlow | DeadlinePassed:
+def _too_slow(milliseconds: int, is_reading: bool) -> BodyTooSlow | DeadlinePassed:
     limit = f"{milliseconds} ms, the time that CXR_REQUEST_TIMEOUT_MS gives a request"
-    if was_read:
-        return DeadlinePassed(f"No answer stood within {limit}. Try again, with fewer requests at a time.")
-    return BodyTooSlow(f"The upload did not arrive within {limit}. Send it over a faster connection, or a smaller one.")
+    if is_reading:
+        return BodyTooSlow(
+            f"The upload did not arrive within {limit}. Send it over a faster connection, or a smaller one."
+        )
+    return DeadlinePassed(f"No answer stood within {limit}. Try again, with fewer requests at a time.")
 
 
 @contextmanager

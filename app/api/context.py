@@ -61,7 +61,8 @@ class RequestContext:
         route = getattr(scope.get("route"), "path", "other")
         code, error = state.get("code"), state.get("exception")
         self._metrics.requests.labels(route, scope["method"], status).inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
+        if 200 <= status < 400:  # Refusals are quick: among the others they would hide how long these take.
+            self._metrics.request_seconds.labels(route).observe(seconds)
         if code and route in ("/predict", "/explain"):
             self._metrics.rejected.labels(code).inc()
         fields = {

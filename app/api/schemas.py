@@ -51,7 +51,7 @@ class PredictionAnswer(_Answer):
         None, description="With ?explain=true: Grad-CAM of the COVID-19 logit in 0..1, rows from top to bottom."
     )
     request_id: str
-    timings_ms: dict[str, float] = Field(description="Time spent a stage: read, decode, wait for the engine, infer.")
+    timings_ms: dict[str, float] = Field(description="Time spent a stage: read, decode, infer, wait (for the others).")
 
     model_config = ConfigDict(
         json_schema_extra={

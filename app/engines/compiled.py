@@ -11,9 +11,8 @@ import logging
 import mmap
 import os
 import stat
-import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,19 +69,21 @@ def load_compiled(core: ov.Core, source: Source, cache_dir: Path | None) -> dict
         RuntimeError: OpenVINO cannot read or compile the model.
         ArtifactError: The model folder is no longer what was verified.
     """
-    sizes = tuple(source.properties)
-    folder = _private_folder(cache_dir, source, core) if cache_dir else None
-    if folder is None:
-        return {size: Compiled(model) for size, model in _compile(core, source, sizes)}
-    compiled = {size: found for size in sizes if (found := _import(core, source, folder, size))}
-    for size, model in _compile(core, source, tuple(size for size in sizes if size not in compiled)):
-        kept = _keep(model, folder, size)
+    folders = {size: cache_dir and _private_folder(cache_dir, source, core, size) for size in source.properties}
+    compiled = {
+        size: found
+        for size, folder in folders.items()
+        if folder and (found := _import(core, folder, source.properties[size]))
+    }
+    for size, model in _compile(core, source, [size for size in folders if size not in compiled]):
+        folder = folders[size]
+        kept = folder and _keep(model, folder)
         # Mapped from its file, as at the next start, a model takes less memory than as it was compiled.
-        compiled[size] = (kept and _import(core, source, folder, size)) or Compiled(model)
+        compiled[size] = (kept and _import(core, kept, source.properties[size])) or Compiled(model)
     return compiled
 
 
-def _compile(core: ov.Core, source: Source, sizes: tuple[int, ...]) -> Iterator[tuple[int, ov.CompiledModel]]:
+def _compile(core: ov.Core, source: Source, sizes: Sequence[int]) -> Iterator[tuple[int, ov.CompiledModel]]:
     if not sizes:
         return
     model = core.read_model(source.path)
@@ -92,17 +93,17 @@ def _compile(core: ov.Core, source: Source, sizes: tuple[int, ...]) -> Iterator[
         yield size, core.compile_model(model, "CPU", dict(source.properties[size]))
 
 
-def _import(core: ov.Core, source: Source, folder: Path, size: int) -> Compiled | None:
+def _import(core: ov.Core, folder: Path, properties: Mapping[str, str]) -> Compiled | None:
     """Map a compiled model that was kept; None where there is none that is whole."""
-    for path in folder.glob(f"{size}-*.blob"):
+    for path in folder.glob("*.blob"):
         try:
             with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != path.stem.partition("-")[2]:
+                if hashlib.file_digest(file, "sha256").hexdigest() != path.stem:
                     raise ValueError("its content is not what was written")
                 mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             tensor = ov.Tensor(np.frombuffer(mapping, np.uint8), shared_memory=True)
             with _released_as_read(mapping):
-                return Compiled(core.import_model(tensor, "CPU", dict(source.properties[size])), mapping)
+                return Compiled(core.import_model(tensor, "CPU", dict(properties)), mapping)
         except (OSError, ValueError, RuntimeError) as error:
             logger.warning("The compiled model %s cannot be used (%s): it is compiled anew.", path, _first_line(error))
             path.unlink(missing_ok=True)
@@ -134,30 +135,32 @@ def _released_as_read(mapping: mmap.mmap) -> Iterator[None]:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def _keep(model: ov.CompiledModel, folder: Path, size: int) -> bool:
+def _keep(model: ov.CompiledModel, folder: Path) -> Path | None:
+    """Write a compiled model; return its folder, None where there is no room or no leave to write."""
+    partial = folder / f"{os.getpid()}.partial"
     with model.export_model() as exported, exported.getbuffer() as content:
-        name = f"{size}-{hashlib.sha256(content).hexdigest()}.blob"
         try:
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
-                file.write(content)
-            Path(file.name).rename(folder / name)
+            partial.write_bytes(content)
+            partial.replace(folder / f"{hashlib.sha256(content).hexdigest()}.blob")
         except OSError as error:
             logger.warning(
                 "Compiled models cannot be kept in %s (%s): every start compiles anew.", folder, error.strerror
             )
-            return False
-    return True
+            return None
+        finally:
+            partial.unlink(missing_ok=True)
+    return folder
 
 
-def _private_folder(cache_dir: Path, source: Source, core: ov.Core) -> Path | None:
-    """Make the folder of exactly this model, version of OpenVINO, processor and configuration."""
+def _private_folder(cache_dir: Path, source: Source, core: ov.Core, size: int) -> Path | None:
+    """Make the folder of exactly this model, version of OpenVINO, processor, batch size and configuration."""
     device = (
         str(core.get_property("CPU", "FULL_DEVICE_NAME")),
         str(core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")),
     )
     relative = source.path.relative_to(source.artifact.path).as_posix()
-    properties = repr({size: sorted(values.items()) for size, values in source.properties.items()})
-    key = "\n".join((source.artifact.digest, relative, ov.get_version(), *device, properties))
+    properties = repr(sorted(source.properties[size].items()))
+    key = "\n".join((source.artifact.digest, relative, ov.get_version(), *device, str(size), properties))
     folder = cache_dir / hashlib.sha256(key.encode()).hexdigest()[:32]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

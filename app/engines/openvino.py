@@ -64,9 +64,10 @@ class OpenVinoEngine:
         except RuntimeError as error:
             raise ArtifactError(f"OpenVINO cannot read the model in {path}: {_last_line(error)}") from error
         self._calls = {size: _Calls(model, self.streams) for size, model in compiled.items()}
+        kept = all(model.memory for model in compiled.values())
         self.description = (
-            f"OpenVINO {ov.get_version()}, {precision}, {threads} threads, {self.streams} streams, "
-            f"batches of {batch_size}"
+            f"OpenVINO {ov.get_version()}, CPU, {precision}, {threads} threads, {self.streams} streams, "
+            f"batches of {batch_size}, {'cached compilation' if kept else 'no compilation cache'}"
         )
 
     def infer(self, images: NDArray[np.float32]) -> Outputs:

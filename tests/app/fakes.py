@@ -17,6 +17,7 @@ from app.artifact import (
     Golden,
     Metadata,
     Outputs,
+    Precision,
     file_digests,
 )
 from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input
@@ -28,7 +29,9 @@ class FakeEngine:
     """Calls an image COVID-19 as probably as it is bright."""
 
     name = "openvino"
-    precision = "f32"
+    precision: Precision = "f32"
+    batch_size = 8
+    streams = 1
     description = "made up, f32"
 
     def infer(self, images: NDArray[np.float32]) -> Outputs:

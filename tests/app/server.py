@@ -66,9 +66,7 @@ class Server:
 
     def metric(self, name: str, /, **labels: str) -> float:
         """Sum of the samples of this name that have these labels."""
-        families = text_string_to_metric_families(self.client.get("/metrics").text)
-        samples = [sample for family in families for sample in family.samples]
-        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+        return metric(self.client, name, **labels)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal if it still runs; answer its exit code."""
@@ -120,6 +118,13 @@ class Server:
         with self._news:
             self._news.wait_for(lambda: find() or lines[-1:] == [""], _START_SECONDS)
             return find()
+
+
+def metric(client: httpx.Client, name: str, /, **labels: str) -> float:
+    """Sum of a service's samples of this name that have these labels."""
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = [sample for family in families for sample in family.samples]
+    return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
 
 def refused(prelude: str = "", **settings: object) -> subprocess.CompletedProcess[str]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 import pytest
 
 from app.api.schemas import PredictionAnswer, Problem
-from app.errors import InferenceFailed, NotReady, Overloaded, UploadError
+from app.errors import CxrError, InferenceFailed, NotReady, Overloaded, TooSlow, UploadError
 from tests.app.server import Server
 
 UPLOADS = ("/predict", "/explain")
 
 
-def leaves(error: type[UploadError]) -> Iterator[str]:
+def leaves(error: type[CxrError]) -> Iterator[str]:
     for kind in error.__subclasses__():
         yield from leaves(kind)
     if not error.__subclasses__():
@@ -55,7 +55,8 @@ def test_every_error_has_an_example(description: dict, path: str) -> None:
             problem = Problem.model_validate(example["value"])
             assert (problem.code, problem.status) == (code, int(status))
             documented.add(code)
-    raised = {*leaves(UploadError), NotReady.code, Overloaded.code, InferenceFailed.code, "malformed_request"}
+    others = {NotReady.code, Overloaded.code, InferenceFailed.code, "malformed_request"}
+    raised = {*leaves(UploadError), *leaves(TooSlow), *others}
     assert documented == raised
 
 

@@ -2,7 +2,6 @@
 
 import http.client
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tests.app.answers import check
+from tests.app.gates import wait_until
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
 
@@ -23,7 +23,7 @@ LARGE = bytes(30_000_000)
 def strict(cache_dir: Path) -> Iterator[Server]:
     """A service with small limits that takes one upload at a time."""
     with Server(
-        cache_dir=cache_dir, max_upload_bytes=MAX_BYTES, max_pixels=100_000, modalities="CR", max_concurrent_requests=1
+        cache_dir=cache_dir, max_upload_bytes=MAX_BYTES, max_pixels=100_000, modalities="CR", max_queue=1
     ) as server:
         yield server
 
@@ -122,21 +122,15 @@ def test_body_for_an_address_that_takes_none(strict: Server, path: str) -> None:
     assert answer.status_code in (404, 405)
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "It did not happen."
-
-
 def test_caller_that_goes_away_frees_its_place(strict: Server) -> None:
     gone = strict.metric("cxr_rejected_total", code="client_disconnected")
     with socket.create_connection(strict.address, timeout=60) as caller:
         caller.sendall(request_head("/predict", "Content-Length: 100000") + b"\x89PNG\r\n\x1a\n")
-        wait_until(lambda: strict.metric("cxr_uploads_in_progress") == 1)
+        wait_until(lambda: strict.metric("cxr_requests_in_progress") == 1)
         refused = strict.client.post("/predict", content=SMALL)
-        check(refused, 503, "overloaded", ("1 uploads", "again"))
+        check(refused, 503, "overloaded", ("1 requests", "again"))
         assert int(refused.headers["Retry-After"]) >= 1
-    wait_until(lambda: strict.metric("cxr_uploads_in_progress") == 0)
+    wait_until(lambda: strict.metric("cxr_requests_in_progress") == 0)
     assert strict.metric("cxr_rejected_total", code="client_disconnected") == gone + 1
     assert strict.client.post("/predict", content=SMALL).status_code == 200
 

@@ -25,13 +25,13 @@ def test_is_prometheus_text(server: Server) -> None:
     assert answer.headers["Content-Type"].startswith("text/plain; version=")
     families = {family.name for family in text_string_to_metric_families(answer.text)}
     assert families >= {
-        "cxr_http_requests", "cxr_predictions", "cxr_rejected", "cxr_stage_seconds", "cxr_uploads_in_progress",
+        "cxr_http_requests", "cxr_predictions", "cxr_rejected", "cxr_stage_seconds", "cxr_requests_in_progress",
         "cxr_ready", "cxr_model_info", "process_resident_memory_bytes",
     }  # fmt: skip
 
 
 def test_prediction_is_counted_with_its_stages(server: Server) -> None:
-    stages = ("read", "decode", "infer")
+    stages = ("read", "decode", "wait", "infer", "encode")
 
     def counts() -> list[float]:
         return [
@@ -44,7 +44,7 @@ def test_prediction_is_counted_with_its_stages(server: Server) -> None:
     label = server.client.post("/predict", content=IMAGE).json()["label"]
     assert counts() == [count + 1 for count in before]
     assert server.metric("cxr_predictions_total", format="WEBP", label=label) >= 1
-    assert server.metric("cxr_uploads_in_progress") == 0
+    assert server.metric("cxr_requests_in_progress") == 0
 
 
 @pytest.mark.parametrize(("body", "code"), [(b"", "empty_body"), (b"text", "unsupported_format")])

@@ -45,5 +45,5 @@ def test_explain_is_answered(diskless: Server) -> None:
 
 
 def test_log_says_that_no_compilation_is_kept(diskless: Server) -> None:
-    assert diskless.wait_for_log("/file/cache is not writable")["level"] == "WARNING"
+    assert diskless.wait_for_log("/file/cache cannot be used")["level"] == "WARNING"
     assert "no compilation cache" in diskless.wait_for_log("ready")["engine"]

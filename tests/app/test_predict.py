@@ -73,7 +73,7 @@ def test_answer_holds_what_the_design_says(server: Server, shipped: Artifact) ->
     assert answer["warnings"] == []
     assert answer["heatmap"] is None
     assert answer["request_id"] == response.headers["X-Request-ID"]
-    assert set(answer["timings_ms"]) == {"read", "decode", "infer"}
+    assert set(answer["timings_ms"]) == {"read", "decode", "wait", "infer"}
     assert all(value >= 0 for value in answer["timings_ms"].values())
 
 

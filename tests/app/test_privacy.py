@@ -120,7 +120,7 @@ def test_log_has_a_line_of_json_for_every_request(evidence: Evidence) -> None:
     answered = lines[evidence.predictions["whole"].headers["X-Request-ID"]]
     assert (answered["format"], answered["width"], answered["height"]) == ("DICOM", 200, 256)
     assert answered["bytes"] == len(WHOLE)
-    assert set(answered["timings_ms"]) == {"read", "decode", "infer"}
+    assert set(answered["timings_ms"]) == {"read", "decode", "wait", "infer"}
     refused = lines[evidence.predictions["no pixels"].headers["X-Request-ID"]]
     assert refused["code"] == "no_pixel_data"
 

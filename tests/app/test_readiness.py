@@ -1,107 +1,19 @@
 """The service over its life, in this process and with made-up engines: loading, overloaded, failing."""
 
-import socket
-import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, closing, contextmanager
-from typing import TypeAlias
 
-import httpx
 import numpy as np
 import pytest
-import uvicorn
 
-from app.artifact import Outputs
 from app.engines import Engine
 from app.errors import ArtifactError, InferenceFailed
-from app.main import create_app
-from app.settings import Settings
 from tests.app.answers import check
-from tests.app.fakes import FakeEngine, artifact
+from tests.app.fakes import FakeEngine
+from tests.app.gates import WAIT_SECONDS, Gate
+from tests.app.in_process import BlockingEngine, Serve, StumblingEngine
 from tests.images import encode, radiograph
 
 IMAGE = encode(radiograph(), "PNG")
-_WAIT_SECONDS = 60
-
-Serve: TypeAlias = Callable[..., AbstractContextManager["Service"]]
-
-
-class Service(httpx.Client):
-    """A client of a service that runs in a thread.
-
-    Attributes:
-        ended: Set once the model is loaded, or cannot be.
-        failures: Why it cannot.
-    """
-
-    def __init__(self, **settings: object) -> None:
-        self.ended = threading.Event()
-        self.failures: list[Exception] = []
-        app = create_app(Settings(**settings), artifact(), on_ready=self.ended.set, on_failure=self._fail)
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._server.run, args=([self._listener],))
-        self._thread.start()
-        super().__init__(base_url=f"http://127.0.0.1:{self._listener.getsockname()[1]}", timeout=60, trust_env=False)
-
-    def close(self) -> None:
-        super().close()
-        self._server.should_exit = True
-        self._thread.join()
-
-    def _fail(self, error: Exception) -> None:
-        self.failures.append(error)
-        self.ended.set()
-
-
-class Gate:
-    """A place to stop a thread of the service, and to know that it is there."""
-
-    def __init__(self) -> None:
-        self.reached, self.opened = threading.Event(), threading.Event()
-
-    def wait(self) -> None:
-        self.reached.set()
-        assert self.opened.wait(_WAIT_SECONDS)
-
-
-class BlockingEngine(FakeEngine):
-    """Answers once its gate is opened."""
-
-    def __init__(self) -> None:
-        self.gate = Gate()
-
-    def infer(self, images: np.ndarray) -> Outputs:
-        self.gate.wait()
-        return super().infer(images)
-
-
-class StumblingEngine(FakeEngine):
-    """Raises at the first call and then answers."""
-
-    def __init__(self, error: Exception) -> None:
-        self._errors = [error]
-
-    def infer(self, images: np.ndarray) -> Outputs:
-        if self._errors:
-            raise self._errors.pop()
-        return super().infer(images)
-
-
-@pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Serve with what a function gives in place of a loaded engine."""
-
-    @contextmanager
-    def serve(load: Callable[[], Engine], *, wait: bool = True, **settings: object) -> Iterator[Service]:
-        monkeypatch.setattr("app.service.load_engine", lambda *_, **__: load())
-        with closing(Service(**settings)) as service:
-            if wait:
-                assert service.ended.wait(_WAIT_SECONDS)
-            yield service
-
-    return serve
 
 
 def test_lives_before_it_is_ready(serve: Serve) -> None:
@@ -112,14 +24,14 @@ def test_lives_before_it_is_ready(serve: Serve) -> None:
         return FakeEngine()
 
     with serve(load, wait=False) as service:
-        assert gate.reached.wait(_WAIT_SECONDS)
+        assert gate.reached.wait(WAIT_SECONDS)
         assert service.get("/livez").json() == {"status": "alive"}
         assert "cxr_ready 0.0" in service.get("/metrics").text
         for answer in (service.get("/readyz"), service.post("/predict", content=IMAGE), service.get("/model")):
             check(answer, 503, "not_ready", ("loaded", "again"))
             assert int(answer.headers["Retry-After"]) >= 1
         gate.opened.set()
-        assert service.ended.wait(_WAIT_SECONDS)
+        assert service.ended.wait(WAIT_SECONDS)
         assert service.get("/readyz").json() == {"status": "ready"}
         assert service.post("/predict", content=IMAGE).status_code == 200
         assert "cxr_ready 1.0" in service.get("/metrics").text
@@ -137,11 +49,11 @@ def test_failed_load_is_told_and_never_ready(serve: Serve, error: Exception) -> 
 
 def test_more_uploads_than_admitted_are_refused(serve: Serve) -> None:
     engine = BlockingEngine()
-    with serve(lambda: engine, max_concurrent_requests=1) as service, ThreadPoolExecutor() as callers:
+    with serve(lambda: engine, max_queue=1) as service, ThreadPoolExecutor() as callers:
         first = callers.submit(service.post, "/predict", content=IMAGE)
-        assert engine.gate.reached.wait(_WAIT_SECONDS)
+        assert engine.gate.reached.wait(WAIT_SECONDS)
         second = service.post("/predict", content=IMAGE)
-        check(second, 503, "overloaded", ("1 uploads", "again"))
+        check(second, 503, "overloaded", ("1 requests", "again"))
         assert int(second.headers["Retry-After"]) >= 1
         assert service.get("/readyz").status_code == 200
         engine.gate.opened.set()
@@ -161,12 +73,13 @@ def test_failed_inference_is_a_fault_of_ours_and_the_next_request_is_served(serv
 def test_unexpected_exception_is_a_problem_too(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     with serve(lambda: StumblingEngine(ZeroDivisionError("secret"))) as service:
         failed = service.post("/predict", content=IMAGE)
-        check(failed, 500, "internal_error", ("log", "request id"))
+        check(failed, 500, "inference_failed", ("log", "request id"))
         assert "secret" not in failed.text
         assert service.post("/predict", content=IMAGE).status_code == 200
+        assert "cxr_engine_failures_total 1.0" in service.get("/metrics").text
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert record.fields["request_id"] == failed.json()["request_id"]
-    assert record.exc_info[0] is ZeroDivisionError
+    assert isinstance(record.exc_info[1].__cause__, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(

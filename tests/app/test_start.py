@@ -88,6 +88,6 @@ def test_taken_port_is_named() -> None:
 def test_interrupt_does_not_wait_for_a_caller_that_never_ends(cache_dir: Path) -> None:
     with Server(cache_dir=cache_dir) as server, socket.create_connection(server.address, timeout=60) as caller:
         caller.sendall(b"POST /predict HTTP/1.1\r\nHost: service\r\nContent-Length: 100\r\n\r\nhalf")
-        while server.metric("cxr_uploads_in_progress") != 1:
+        while server.metric("cxr_requests_in_progress") != 1:
             pass
         assert server.stop(signal.SIGINT) == 0

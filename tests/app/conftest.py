@@ -1,0 +1,3 @@
+from tests.app.in_process import serve
+
+__all__ = ["serve"]
