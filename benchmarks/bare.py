@@ -23,10 +23,9 @@ import openvino as ov
 
 from app.artifact import POSITIVE
 from app.imaging import decode, to_network_input, to_square
-from benchmarks.harness.machine import describe_machine, usable_cores
+from benchmarks.harness.machine import usable_cores
 from benchmarks.harness.options import option_parser
-from benchmarks.harness.radiographs import make_radiographs
-from benchmarks.harness.reference import Reference, make_reference, network_input
+from benchmarks.harness.reference import Reference, network_input, prepare
 from benchmarks.harness.turns import print_row, steady_rate
 
 BATCH_SIZES: Final = (1, 2, 4, 8, 16)
@@ -86,19 +85,53 @@ class BareLoop:
         """Run a candidate for so many seconds and return its images a second."""
         model = self._compile(candidate.batch_size, candidate.streams)
         times: list[float] = []
-        files = itertools.cycle(self._files)
+        files = itertools.cycle(enumerate(self._files))
         deadline = time.perf_counter() + seconds
         with (
             ThreadPoolExecutor(candidate.decoders) as decoders,
             ThreadPoolExecutor(candidate.streams) as streams,
         ):
             streams_done = [
-                streams.submit(_run_stream, model.create_infer_request(), candidate, decoders, files, deadline, times)
+                streams.submit(
+                    self._run_stream, model.create_infer_request(), candidate, decoders, files, deadline, times
+                )
                 for _ in range(candidate.streams)
             ]
             for done in streams_done:
                 done.result()
         return steady_rate(times)
+
+    def _run_stream(
+        self,
+        request: Any,
+        candidate: Candidate,
+        decoders: ThreadPoolExecutor,
+        files: Iterator[tuple[int, bytes]],
+        deadline: float,
+        times: list[float],
+    ) -> None:
+        """Answer batches until the deadline, and note when each image was answered."""
+        pending: deque[tuple[int, Future[np.ndarray]]] = deque()
+
+        def decode_ahead(images: int) -> None:
+            while len(pending) < images:
+                index, file = next(files)
+                pending.append((index, decoders.submit(_square, file)))
+
+        batches = 0
+        while batches < _LEAST_BATCHES or time.perf_counter() < deadline:
+            decode_ahead(candidate.batch_size)
+            batch = [pending.popleft() for _ in range(candidate.batch_size)]
+            squares = np.stack([square.result() for _, square in batch])
+            if candidate.overlapped:
+                decode_ahead(2 * candidate.batch_size)
+            result = request.infer({"image": to_network_input(squares)}, share_inputs=True)
+            for (index, _), probabilities in zip(batch, result["probabilities"], strict=True):
+                self._reference.require(index, float(probabilities[POSITIVE]), "The bare loop")
+            times.extend([time.perf_counter()] * candidate.batch_size)
+            batches += 1
+        for _, square in pending:
+            square.cancel()
 
     def _compile(self, batch_size: int, streams: int) -> Any:
         if self._compiled is None or self._compiled[0] != (batch_size, streams):
@@ -147,34 +180,6 @@ def network_input_shape(model: Any) -> list[int]:
     return [dimension.get_length() for dimension in list(model.input("image").partial_shape)[1:]]
 
 
-def _run_stream(
-    request: Any,
-    candidate: Candidate,
-    decoders: ThreadPoolExecutor,
-    files: Iterator[bytes],
-    deadline: float,
-    times: list[float],
-) -> None:
-    batch_size = candidate.batch_size
-    pending: deque[Future[np.ndarray]] = deque()
-
-    def decode_ahead(images: int) -> None:
-        while len(pending) < images:
-            pending.append(decoders.submit(_square, next(files)))
-
-    batches = 0
-    while batches < _LEAST_BATCHES or time.perf_counter() < deadline:
-        decode_ahead(batch_size)
-        squares = [pending.popleft().result() for _ in range(batch_size)]
-        if candidate.overlapped:
-            decode_ahead(2 * batch_size)
-        request.infer({"image": to_network_input(np.stack(squares))}, share_inputs=True)
-        times.extend([time.perf_counter()] * batch_size)
-        batches += 1
-    for decoded in pending:
-        decoded.cancel()
-
-
 def _square(file: bytes) -> np.ndarray:
     return to_square(decode(file).pixels)
 
@@ -182,10 +187,9 @@ def _square(file: bytes) -> np.ndarray:
 def main() -> None:
     """Try the candidates, then measure the best."""
     options = option_parser(__doc__, seconds=1, rounds=3).parse_args()
-    images = make_radiographs(options.format, options.size)
-    print(describe_machine("openvino", "numpy", "pillow"))
-    reference = make_reference(options.model, images.files)
-    print(f"{reference.model}; {images.description}; probing {options.seconds} s each", flush=True)
+    images, reference = prepare(
+        options, f"{options.seconds} s a candidate, of the best {options.rounds} of five times as long"
+    )
     loop = BareLoop(reference, images.files)
     best = loop.best(options.seconds, lambda candidate, rate: print(f"{rate:9.1f} images/s  {candidate}", flush=True))
     rates = [loop.measure(best, 5 * options.seconds) for _ in range(options.rounds)]

@@ -23,16 +23,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.bare import BareLoop
 from benchmarks.harness.caller import WrongAnswers
-from benchmarks.harness.load import Load, Round
-from benchmarks.harness.machine import describe_machine
+from benchmarks.harness.load import Load, Round, print_rounds
 from benchmarks.harness.options import add_load_options, option_parser
 from benchmarks.harness.peers import PEERS, Settings
-from benchmarks.harness.radiographs import make_radiographs
-from benchmarks.harness.reference import make_reference
+from benchmarks.harness.reference import prepare
 from benchmarks.harness.servers import Server, ServerFailed, admit, start_service
-from benchmarks.harness.turns import in_turn, print_ratio, print_row
+from benchmarks.harness.turns import in_turn, print_ratio
 
-_PACKAGES: Final = ("openvino", "fastapi", "uvicorn", "numpy", "pillow", "tensorflow", "litserve", "bentoml")
 _BATCHING_PEERS: Final = ("litserve", "bentoml")
 
 
@@ -114,8 +111,11 @@ def entrants(contest: Contest, loop: BareLoop, options: argparse.Namespace, stac
         if name in options.peers and not peer.is_installed():
             print(f"{name} left out: {peer.package} is not installed. Install the extra 'bench'.")
         elif name in options.peers and (settings := contest.fastest(name, peer.settings)):
-            server = stack.enter_context(settings.start(contest.model, contest.folder / f"{name}.log"))
-            found[name] = contest.enter(server, settings.description)
+            try:
+                server = stack.enter_context(settings.start(contest.model, contest.folder / f"{name}.log"))
+                found[name] = contest.enter(server, settings.description)
+            except (ServerFailed, WrongAnswers) as error:
+                print(f"{name} left out: {error}", flush=True)
     if "service" in options.peers:
         log = contest.folder / "service.log"
         server = stack.enter_context(start_service(contest.model, log, **admit(options.callers)))
@@ -130,17 +130,8 @@ def entrants(contest: Contest, loop: BareLoop, options: argparse.Namespace, stac
 
 def report(found: dict[str, Entrant], rounds: Sequence[tuple[Round, ...]]) -> None:
     """Print each entrant's figures, then the service over each other."""
-    results = dict(zip(found, zip(*rounds, strict=True), strict=True))
-    rates = {name: [r.rate for r in result] for name, result in results.items()}
-    for name in found:
-        print_row(name, rates[name], "images/s", note=found[name].note)
-    for name, result in results.items():
-        if result[0].p50_ms is not None:
-            p50, p99 = (
-                statistics.median(values) for values in zip(*((r.p50_ms, r.p99_ms) for r in result), strict=True)
-            )
-            cores = statistics.median(r.generator_cores for r in result)
-            print(f"{name:36} p50 {p50:.1f} ms, p99 {p99:.1f} ms; wrk used {cores:.3f} cores")
+    by_entrant = zip(found, zip(*rounds, strict=True), strict=True)
+    rates = {name: print_rounds(name, of_entrant, found[name].note) for name, of_entrant in by_entrant}
     if "service" in rates:
         for name in (name for name in rates if name != "service"):
             print_ratio(f"service / {name}", rates["service"], rates[name])
@@ -152,14 +143,9 @@ def report(found: dict[str, Entrant], rounds: Sequence[tuple[Round, ...]]) -> No
 def main() -> None:
     """Measure and print."""
     options = parse_options()
-    images = make_radiographs(options.format, options.size)
-    print(describe_machine(*_PACKAGES), flush=True)
-    reference = make_reference(options.model, images.files)
-    print(
-        f"{reference}\n{images.description}, sent as {options.body}; {options.callers} callers; "
-        f"{options.rounds} rounds of {options.seconds} s in turn",
-        flush=True,
-    )
+    load_conditions = f"sent as {options.body}; {options.callers} callers"
+    conditions = f"{load_conditions}; {options.rounds} rounds of {options.seconds} s in turn"
+    images, reference = prepare(options, conditions, *(peer.package for peer in PEERS.values()))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         load = Load(folder, images, reference, options.body)

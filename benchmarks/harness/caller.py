@@ -9,14 +9,15 @@ from urllib.parse import urlsplit
 _BOUNDARY: Final = "cxr-benchmark-boundary"
 
 
-class WrongAnswers(Exception):
-    """A server answered an error or other probabilities than the engine: its speed means nothing."""
+class WrongAnswers(SystemExit):
+    """A server answered an error or other probabilities than the engine: its speed means nothing.
+
+    Where nothing catches it, it ends the benchmark with its message.
+    """
 
 
 class Caller:
     """Posts one image after the other over one connection."""
-
-    MULTIPART: Final = f"multipart/form-data; boundary={_BOUNDARY}"
 
     def __init__(self, url: str) -> None:
         """Name the server; the first request connects."""
@@ -44,9 +45,9 @@ class Caller:
             raise WrongAnswers(f"{self._url}{path} answered {answer.status}: {content[:300].decode(errors='replace')}")
         return content
 
-    def probability(self, body: bytes, content_type: str, label: str, path: str = "/predict") -> float:
-        """Post an image and return the probability of a label."""
-        return probability_of(self.send("POST", path, body, content_type), label)
+    def probability(self, body: bytes, content_type: str, label: str) -> float:
+        """Post an image to ``/predict`` and return the probability of a label."""
+        return probability_of(self.send("POST", "/predict", body, content_type), label)
 
 
 def probability_of(answer: bytes, label: str) -> float:
@@ -56,11 +57,19 @@ def probability_of(answer: bytes, label: str) -> float:
     return float(prediction["probabilities"][label])
 
 
-def multipart(file: bytes) -> bytes:
-    """Put a file into the form field ``file``."""
+def encode_body(file: bytes, body: str) -> tuple[bytes, str]:
+    """Make a request's body and its content type.
+
+    Args:
+        file: An image's bytes.
+        body: "multipart", for the form field ``file``, or "bytes", for the file as it is.
+    """
+    if body == "bytes":
+        return file, "application/octet-stream"
     head = (
         f"--{_BOUNDARY}\r\n"
         'Content-Disposition: form-data; name="file"; filename="image"\r\n'
         "Content-Type: application/octet-stream\r\n\r\n"
     )
-    return head.encode() + file + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    content = head.encode() + file + f"\r\n--{_BOUNDARY}--\r\n".encode()
+    return content, f"multipart/form-data; boundary={_BOUNDARY}"

@@ -8,17 +8,19 @@ that took more than twice the mean is counted as several, as if requests had bee
 import re
 import resource
 import shutil
+import statistics
 import subprocess
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from benchmarks.harness.caller import Caller, WrongAnswers, multipart
+from benchmarks.harness.caller import Caller, WrongAnswers, encode_body
 from benchmarks.harness.radiographs import Radiographs
 from benchmarks.harness.reference import Reference
-from benchmarks.harness.turns import steady_rate
+from benchmarks.harness.turns import print_row, steady_rate
 
 _SCRIPT: Final = Path(__file__).with_name("load.lua")
 _DRAIN_SECONDS: Final = 60
@@ -59,15 +61,13 @@ class Load:
         wrk = shutil.which("wrk")
         if wrk is None:
             raise SystemExit("The load comes from wrk, which is not installed: apt-get install wrk.")
-        self._wrk, self._images, self._reference = wrk, images, reference
-        encoded = [multipart(file) if body == "multipart" else file for file in images.files]
-        self._bodies = encoded
-        self._content_type = Caller.MULTIPART if body == "multipart" else "application/octet-stream"
-        paths = [folder / f"{index}.body" for index in range(len(encoded))]
-        for path, content in zip(paths, encoded, strict=True):
+        self._wrk, self._reference = wrk, reference
+        self._requests = [encode_body(file, body) for file in images.files]
+        paths = [folder / f"{index}.body" for index in range(len(self._requests))]
+        for path, (content, _) in zip(paths, self._requests, strict=True):
             path.write_bytes(content)
         self._plan = folder / "plan.lua"
-        self._plan.write_text(_plan(paths, self._content_type, reference))
+        self._plan.write_text(_plan(paths, self._requests[0][1], reference))
 
     def check(self, url: str, callers: int) -> None:
         """Post every image from so many callers at once: each must get the answer to its own image.
@@ -78,12 +78,10 @@ class Load:
 
         def call(number: int) -> None:
             with Caller(url) as caller:
-                for step in range(len(self._bodies)):
-                    index = (number + step) % len(self._bodies)
-                    probability = caller.probability(self._bodies[index], self._content_type, self._reference.label)
-                    if not self._reference.agrees(index, probability):
-                        expected = self._reference.probabilities[index]
-                        raise WrongAnswers(f"{url} answered {probability:.4f}, the engine {expected:.4f}.")
+                for step in range(len(self._requests)):
+                    index = (number + step) % len(self._requests)
+                    probability = caller.probability(*self._requests[index], self._reference.label)
+                    self._reference.require(index, probability, url)
 
         with ThreadPoolExecutor(callers) as pool:
             list(pool.map(call, range(callers)))
@@ -120,12 +118,24 @@ class Load:
         while True:
             try:
                 with Caller(url) as caller:
-                    caller.probability(self._bodies[0], self._content_type, self._reference.label)
+                    caller.probability(*self._requests[0], self._reference.label)
                 return
             except WrongAnswers:  # Still too busy.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
+
+
+def print_rounds(name: str, rounds: Sequence[Round], note: str = "") -> list[float]:
+    """Print what rounds found, each figure as the median of the rounds, and return their rates."""
+    rates = [of_round.rate for of_round in rounds]
+    print_row(name, rates, "images/s", note=note)
+    percentiles = [(r.p50_ms, r.p99_ms) for r in rounds if r.p50_ms is not None and r.p99_ms is not None]
+    if percentiles:
+        p50, p99 = map(statistics.median, zip(*percentiles, strict=True))
+        cores = statistics.median(of_round.generator_cores for of_round in rounds)
+        print(f"{'':36} p50 {p50:.1f} ms, p99 {p99:.1f} ms; wrk used {cores:.3f} cores", flush=True)
+    return rates
 
 
 def _plan(bodies: list[Path], content_type: str, reference: Reference) -> str:

@@ -26,7 +26,12 @@ def option_parser(description: str, *, seconds: int, rounds: int) -> argparse.Ar
     return parser
 
 
+def add_body_option(parser: argparse.ArgumentParser) -> None:
+    """Add what a request is."""
+    parser.add_argument("--body", choices=("multipart", "bytes"), default="multipart", help="How an image is sent.")
+
+
 def add_load_options(parser: argparse.ArgumentParser) -> None:
     """Add what decides the load of several callers."""
+    add_body_option(parser)
     parser.add_argument("--callers", type=int, default=16, help="Requests in flight at a time; default 16.")
-    parser.add_argument("--body", choices=("multipart", "bytes"), default="multipart", help="How an image is sent.")

@@ -1,5 +1,6 @@
 """What every measured path must answer: the engine's own probabilities, computed without a server."""
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -8,7 +9,11 @@ import numpy as np
 
 from app.artifact import POSITIVE, Artifact, open_artifact
 from app.engines import Engine, load_engine
+from app.errors import CxrError
 from app.imaging import decode, to_network_input, to_square
+from benchmarks.harness.caller import WrongAnswers
+from benchmarks.harness.machine import describe_machine
+from benchmarks.harness.radiographs import Radiographs, make_radiographs
 
 _TOLERANCE: Final = 0.01
 """For a precision without a tolerance of its own in the artifact. Source: the limit under which one is served."""
@@ -34,9 +39,14 @@ class Reference:
     probabilities: tuple[float, ...]
     tolerance: float
 
-    def agrees(self, index: int, probability: float) -> bool:
-        """Whether a probability is what the engine answers to this file."""
-        return abs(probability - self.probabilities[index]) <= self.tolerance
+    def require(self, index: int, probability: float, who: str) -> None:
+        """Hold an answer to what the engine answers to this file.
+
+        Raises:
+            WrongAnswers: It is another.
+        """
+        if not abs(probability - self.probabilities[index]) <= self.tolerance:
+            raise WrongAnswers(f"{who} answered {probability:.4f}, the engine {self.probabilities[index]:.4f}.")
 
     def __str__(self) -> str:
         """Say which model, and between which probabilities an answer can be wrong."""
@@ -60,8 +70,11 @@ def make_reference(model: Path, files: tuple[bytes, ...]) -> Reference:
     Raises:
         SystemExit: The model cannot be used.
     """
-    artifact = open_artifact(model)
-    engine = service_engine(artifact)
+    try:
+        artifact = open_artifact(model)
+        engine = service_engine(artifact)
+    except CxrError as error:
+        raise SystemExit(str(error)) from error
     answers = [engine.infer(network_input([file])).probabilities[0, POSITIVE] for file in files]
     metadata = artifact.metadata
     return Reference(
@@ -72,3 +85,12 @@ def make_reference(model: Path, files: tuple[bytes, ...]) -> Reference:
         probabilities=tuple(map(float, answers)),
         tolerance=metadata.tolerances.get(engine.precision, _TOLERANCE),
     )
+
+
+def prepare(options: argparse.Namespace, conditions: str, *packages: str) -> tuple[Radiographs, Reference]:
+    """Make the images and the reference that the options name, and print what is measured under which conditions."""
+    images = make_radiographs(options.format, options.size)
+    print(describe_machine("openvino", "fastapi", "uvicorn", "numpy", "pillow", *packages))
+    reference = make_reference(options.model, images.files)
+    print(f"{reference}\n{images.description}; {conditions}", flush=True)
+    return images, reference

@@ -19,8 +19,11 @@ _STOP_SECONDS: Final = 15
 _SHOWN_LINES: Final = 4
 
 
-class ServerFailed(Exception):
-    """A server did not become ready; the message has the end of its log."""
+class ServerFailed(SystemExit):
+    """A server did not become ready; the message has the end of its log.
+
+    Where nothing catches it, it ends the benchmark with its message.
+    """
 
 
 class Server:
