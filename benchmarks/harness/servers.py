@@ -30,6 +30,7 @@ class Server:
     """A server in a process group of its own; entered as a context manager it is stopped at the end.
 
     Attributes:
+        pid: Of its first process, whose group it is.
         url: Where it listens, once it is ready.
         ready_seconds: From the start of its process until it was ready.
     """
@@ -60,6 +61,7 @@ class Server:
                 text=True,
                 start_new_session=True,
             )
+        self.pid = self._process.pid
         try:
             self.url = f"http://127.0.0.1:{port}" if port else self._announced()
             self._wait_until_ready()
@@ -70,15 +72,15 @@ class Server:
 
     def pause(self) -> None:
         """Stop its processes where they are, so that they cost nothing."""
-        os.killpg(self._process.pid, signal.SIGSTOP)
+        os.killpg(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on."""
-        os.killpg(self._process.pid, signal.SIGCONT)
+        os.killpg(self.pid, signal.SIGCONT)
 
     def peak_memory_mb(self) -> float:
         """Return the largest resident memory that its first process has had (VmHWM), in MB (1e6 bytes)."""
-        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.pid}/status").read_text())
         assert found
         return int(found[1]) * 1024 / 1e6
 
@@ -87,10 +89,10 @@ class Server:
         if self._process.stdout:
             self._process.stdout.close()
         for number in (signal.SIGCONT, signal.SIGTERM):
-            _signal_group(self._process.pid, number)
+            _signal_group(self.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_STOP_SECONDS)
-        _signal_group(self._process.pid, signal.SIGKILL)
+        _signal_group(self.pid, signal.SIGKILL)
         self._process.wait()
 
     def __enter__(self) -> "Server":
