@@ -31,7 +31,8 @@ from benchmarks.harness.turns import print_row, steady_rate
 BATCH_SIZES: Final = (1, 2, 4, 8, 16)
 STREAMS: Final = (1, 2)
 _LEAST_BATCHES: Final = 4
-"""Of each stream in a measurement, however long they take: a rate needs three, and the first tenth is left out."""
+_LEAST_IMAGES: Final = 16
+"""Of each stream in a measurement, however long they take: a rate needs some after the first tenth."""
 _FINALISTS: Final = 3
 
 
@@ -118,8 +119,9 @@ class BareLoop:
                 index, file = next(files)
                 pending.append((index, decoders.submit(_square, file)))
 
+        least = max(_LEAST_BATCHES, _LEAST_IMAGES // candidate.batch_size)
         batches = 0
-        while batches < _LEAST_BATCHES or time.perf_counter() < deadline:
+        while batches < least or time.perf_counter() < deadline:
             decode_ahead(candidate.batch_size)
             batch = [pending.popleft() for _ in range(candidate.batch_size)]
             squares = np.stack([square.result() for _, square in batch])

@@ -28,7 +28,12 @@ def option_parser(description: str, *, seconds: int, rounds: int) -> argparse.Ar
 
 def add_body_option(parser: argparse.ArgumentParser) -> None:
     """Add what a request is."""
-    parser.add_argument("--body", choices=("multipart", "bytes"), default="multipart", help="How an image is sent.")
+    parser.add_argument(
+        "--body",
+        choices=("multipart", "bytes"),
+        default="multipart",
+        help="How an image is sent; peers take a form alone.",
+    )
 
 
 def add_load_options(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """Servers in processes of their own, of which one at a time is let run."""
 
 import contextlib
+import http.client
 import os
 import re
 import signal
@@ -8,10 +9,11 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Final
+
+from benchmarks.harness.caller import Caller, WrongAnswers
 
 ROOT: Final = Path(__file__).parents[2]
 _START_SECONDS: Final = 180
@@ -27,10 +29,10 @@ class ServerFailed(SystemExit):
 
 
 class Server:
-    """A server in a process group of its own; entered as a context manager it is stopped at the end.
+    """A server and the processes that it starts; entered as a context manager it is stopped at the end.
 
     Attributes:
-        pid: Of its first process, whose group it is.
+        pid: Of its first process.
         url: Where it listens, once it is ready.
         ready_seconds: From the start of its process until it was ready.
     """
@@ -42,8 +44,8 @@ class Server:
             command: What to run, in the repository's root.
             log: File for what it writes.
             environment: Added to this process's own, of which ``CXR_`` variables are left out.
-            port: Where it will answer ``GET /readyz``; None where it prints its address,
-                as the service does.
+            port: Where it will answer ``GET /readyz``; None where it prints its address, as the
+                service does.
 
         Raises:
             ServerFailed: It ended, or took too long.
@@ -59,7 +61,6 @@ class Server:
                 stdout=output if port else subprocess.PIPE,
                 stderr=output,
                 text=True,
-                start_new_session=True,
             )
         self.pid = self._process.pid
         try:
@@ -72,11 +73,11 @@ class Server:
 
     def pause(self) -> None:
         """Stop its processes where they are, so that they cost nothing."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        _signal(process_tree(self.pid), signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on."""
-        os.killpg(self.pid, signal.SIGCONT)
+        _signal(process_tree(self.pid), signal.SIGCONT)
 
     def peak_memory_mb(self) -> float:
         """Return the largest resident memory that its first process has had (VmHWM), in MB (1e6 bytes)."""
@@ -88,12 +89,15 @@ class Server:
         """End it, and whatever it started."""
         if self._process.stdout:
             self._process.stdout.close()
-        for number in (signal.SIGCONT, signal.SIGTERM):
-            _signal_group(self.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        processes = process_tree(self.pid)
+        _signal(processes, signal.SIGCONT)
+        self._process.terminate()
+        try:
             self._process.wait(_STOP_SECONDS)
-        _signal_group(self.pid, signal.SIGKILL)
-        self._process.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        _signal(processes[1:], signal.SIGKILL)
 
     def __enter__(self) -> "Server":
         return self
@@ -112,7 +116,7 @@ class Server:
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + _START_SECONDS
-        while not _answers(f"{self.url}/readyz"):
+        while not _is_ready(self.url):
             if self._process.poll() is not None:
                 raise self._failed("ended before it was ready")
             if time.monotonic() > deadline:
@@ -143,20 +147,32 @@ def admit(callers: int) -> dict[str, int]:
     return {"max_concurrent_requests": requests, "max_queue": requests}
 
 
+def process_tree(pid: int) -> list[int]:
+    """List a process and its descendants, parents first: BentoML's workers are in sessions of their own."""
+    found = [pid]
+    for parent in found:
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with contextlib.suppress(OSError):  # The thread has just ended.
+                found += map(int, children.read_text().split())
+    return found
+
+
 def free_port() -> int:
     """Find a port that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-def _answers(url: str) -> bool:
+def _is_ready(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            return bool(answer.status == 200)
-    except OSError:
+        with Caller(url) as caller:
+            caller.send("GET", "/readyz")
+    except (OSError, http.client.HTTPException, WrongAnswers):
         return False
+    return True
 
 
-def _signal_group(leader: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader, number)
+def _signal(processes: list[int], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, number)
