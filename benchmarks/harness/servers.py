@@ -143,8 +143,7 @@ def start_service(model: Path, log: Path, **settings: object) -> Server:
 
 def admit(callers: int) -> dict[str, int]:
     """Give the settings under which the service refuses none of so many callers, nor those who come as they leave."""
-    requests = max(64, 2 * callers)
-    return {"max_concurrent_requests": requests, "max_queue": requests}
+    return {"max_queue": max(64, 2 * callers)}
 
 
 def process_tree(pid: int) -> list[int]:

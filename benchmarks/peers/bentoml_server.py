@@ -23,8 +23,7 @@ class Classifier:
 
     def __init__(self) -> None:
         """Load the model."""
-        self.classifier = BatchClassifier(Path(os.environ["CXR_BENCH_MODEL"]))
-        self.classifier.warm_up(BATCH_SIZE)
+        self.classifier = BatchClassifier(Path(os.environ["CXR_BENCH_MODEL"]), BATCH_SIZE)
 
     @bentoml.api(batchable=True, max_batch_size=BATCH_SIZE, max_latency_ms=_LATENCY_MS)
     def predict(self, file: list[Path]) -> list[dict[str, Any]]:

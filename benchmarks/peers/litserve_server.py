@@ -18,8 +18,7 @@ class ClassifierAPI(litserve.LitAPI):
 
     def setup(self, device: str) -> None:  # noqa: ARG002 - LitServe decides the signature
         """Load the model into a worker."""
-        self.classifier = BatchClassifier(Path(sys.argv[1]))
-        self.classifier.warm_up(self.max_batch_size)
+        self.classifier = BatchClassifier(Path(sys.argv[1]), self.max_batch_size)
 
     def decode_request(self, request: Request) -> bytes:
         """Take the file from the form, which is what LitServe gives here for a request."""
