@@ -22,7 +22,7 @@ class BatchClassifier:
     """Answers several files at once."""
 
     def __init__(self, model: Path, batch_size: int) -> None:
-        """Load the model folder, compiled for one image and for full batches, both run by the check of golden outputs."""
+        """Load the model folder, compiled for one image and for full batches."""
         artifact = open_artifact(model)
         self._labels = artifact.metadata.labels
         self._engine = service_engine(artifact, batch_size)
