@@ -11,9 +11,10 @@ import logging
 import mmap
 import os
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -106,7 +107,8 @@ def _import(core: ov.Core, folder: Path, properties: Mapping[str, str]) -> Compi
                 return Compiled(core.import_model(tensor, "CPU", dict(properties)), mapping)
         except (OSError, ValueError, RuntimeError) as error:
             logger.warning("The compiled model %s cannot be used (%s): it is compiled anew.", path, _first_line(error))
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
     return None
 
 
@@ -137,18 +139,19 @@ def _released_as_read(mapping: mmap.mmap) -> Iterator[None]:
 
 def _keep(model: ov.CompiledModel, folder: Path) -> Path | None:
     """Write a compiled model; return its folder, None where there is no room or no leave to write."""
-    partial = folder / f"{os.getpid()}.partial"
     with model.export_model() as exported, exported.getbuffer() as content:
         try:
-            partial.write_bytes(content)
-            partial.replace(folder / f"{hashlib.sha256(content).hexdigest()}.blob")
+            # Of a name that no other process can have, not even the one of the same number in another container.
+            with tempfile.TemporaryDirectory(prefix="partial-", dir=folder) as own:
+                partial = Path(own, "blob")
+                partial.touch(0o600)
+                partial.write_bytes(content)
+                partial.replace(folder / f"{hashlib.sha256(content).hexdigest()}.blob")
         except OSError as error:
             logger.warning(
                 "Compiled models cannot be kept in %s (%s): every start compiles anew.", folder, error.strerror
             )
             return None
-        finally:
-            partial.unlink(missing_ok=True)
     return folder
 
 

@@ -40,10 +40,11 @@ def _cgroup_quota(own: Path, root: Path) -> float | None:
         _, controllers, path = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mount = root / controllers
+        # Some kernels name the controllers in another order than their mount; a link "cpu" leads there.
+        mounts = (root / controllers, root / "cpu") if controllers else (root,)
         groups = PurePosixPath(path).relative_to("/")
         for group in (groups, *groups.parents):
-            quotas += _quotas(mount / group)
+            quotas += [quota for mount in mounts for quota in _quotas(mount / group)]
     return min(quotas, default=None)
 
 
