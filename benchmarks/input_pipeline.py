@@ -9,10 +9,9 @@ only the ratio is independent of what else the machine does.
 import argparse
 import itertools
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -22,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.harness.turns import in_turn, print_ratio, print_row
 from training.backbones import build_model, unfreeze
 from training.config import BackboneName, Execution, FitConfig, Precision, Stage, read_recipe
 from training.dataset import XrayDataset
@@ -85,14 +85,6 @@ def seconds_of_input(data: XrayDataset, threads: int) -> float:
     return time.perf_counter() - begin
 
 
-def rate(name: str, images: int, seconds: list[float]) -> float:
-    """Print images a second and return their median."""
-    rates = [images / s for s in seconds]
-    median = statistics.median(rates)
-    print(f"{name:36} {median:9.1f} images/s ({min(rates):.1f} to {max(rates):.1f}, n={len(rates)})")
-    return median
-
-
 def made_up(config: FitConfig, size: int, steps: int) -> XrayDataset:
     """Make noise that fills so many batches."""
     rng = np.random.default_rng(0)
@@ -109,12 +101,9 @@ def compiled(config: FitConfig, stage: Stage, execution: Execution) -> keras.Mod
     return model
 
 
-def in_turn(repeats: int, *measures: Callable[[], float]) -> Iterator[tuple[float, ...]]:
-    """Measure once to warm up, then so many times in turn."""
-    for measure in measures:
-        measure()
-    for _ in range(repeats):
-        yield tuple(measure() for measure in measures)
+def warm_in_turn(repeats: int, *measures: Callable[[], float]) -> list[tuple[float, ...]]:
+    """Measure once to warm up, then so many times in turn; return the values of each measure."""
+    return list(zip(*list(in_turn(1 + repeats, *measures))[1:], strict=True))
 
 
 def main() -> None:
@@ -142,8 +131,10 @@ def main() -> None:
             return seconds_of_fit(model, data, progress)
 
     seconds_of_fit(model, data)  # Compiles.
-    training = list(in_turn(options.repeats, fit, lambda: seconds_of_constant(model, batch, options.steps)))
-    inputs = list(in_turn(options.repeats, lambda: seconds_of_input(data, 1), lambda: seconds_of_input(data, threads)))
+    fits, constants = warm_in_turn(options.repeats, fit, lambda: seconds_of_constant(model, batch, options.steps))
+    of_one, of_all = warm_in_turn(
+        options.repeats, lambda: seconds_of_input(data, 1), lambda: seconds_of_input(data, threads)
+    )
 
     environment = training_environment()
     print(
@@ -153,13 +144,16 @@ def main() -> None:
         f"{config.backbone}{', frozen' if options.frozen else ''}, {stage.image_size} pixels, batches of "
         f"{config.batch_size}, {options.precision}, {options.steps} steps an epoch, load {os.getloadavg()[0]:.1f}"
     )
-    rate("fit", images, [of_fit for of_fit, _ in training])
-    constant = rate("one constant batch", images, [of_constant for _, of_constant in training])
-    alone = rate("input alone, 1 thread", images, [of_one for of_one, _ in inputs])
-    rate(f"input alone, {threads} threads", images, [of_all for _, of_all in inputs])
-    ratio = statistics.median(of_constant / of_fit for of_fit, of_constant in training)
-    print(f"{'fit / one constant batch':36} {ratio:9.3f}")
-    print(f"{'threads that keep up with one step':36} {constant / alone:9.2f}")
+
+    def print_rate(name: str, seconds: tuple[float, ...]) -> float:
+        return print_row(name, [images / s for s in seconds], "images/s")
+
+    print_rate("fit", fits)
+    constant = print_rate("one constant batch", constants)
+    alone = print_rate("input alone, 1 thread", of_one)
+    print_rate(f"input alone, {threads} threads", of_all)
+    print_ratio("fit / one constant batch", constants, fits)  # Of rates: the seconds the other way round.
+    print(f"{'threads that keep up with one step':36} {constant / alone:10.2f}")
 
 
 if __name__ == "__main__":

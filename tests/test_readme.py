@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,7 @@ def commands(word: str) -> list[str]:
 
 
 def test_every_command_is_of_a_kind_that_is_tried_here_or_known_to_need_docker() -> None:
-    kinds = ("curl", "make", "training", "docker", ".venv/train/bin/pip")
+    kinds = ("curl", "make", "training", "docker", ".venv/train/bin/pip", ".venv/bench", ".venv/bench/bin/pip")
     kinds += tuple(f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py"))
     assert [c for c in COMMANDS if not any(kind in shlex.split(c) for kind in kinds)] == []
 
@@ -55,6 +56,14 @@ def test_training_accepts_the_options(command: str) -> None:
     name, *arguments = words[words.index("training") + 1 :]
     group = typer.main.get_command(training_app)
     group.commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if "benchmarks/" in c and "--" in c])
+def test_a_benchmark_has_the_options(command: str) -> None:
+    words = shlex.split(command)
+    script = next(word for word in words if word.startswith("benchmarks/"))
+    help_text = subprocess.run([sys.executable, script, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert [word for word in words if word.startswith("--") and f"{word} " not in help_text.stdout] == []
 
 
 def test_the_example_answer_is_of_the_interface_s_form(server: Server) -> None:

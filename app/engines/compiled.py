@@ -71,17 +71,16 @@ def load_compiled(core: ov.Core, source: Source, cache_dir: Path | None) -> dict
         ArtifactError: The model folder is no longer what was verified.
     """
     folders = {size: cache_dir and _private_folder(cache_dir, source, core, size) for size in source.properties}
-    compiled = {
-        size: found
-        for size, folder in folders.items()
-        if folder and (found := _import(core, folder, source.properties[size]))
-    }
+    compiled = _import_all(core, source, folders)
     for size, model in _compile(core, source, [size for size in folders if size not in compiled]):
         folder = folders[size]
-        kept = folder and _keep(model, folder)
-        # Mapped from its file, as at the next start, a model takes less memory than as it was compiled.
-        compiled[size] = (kept and _import(core, kept, source.properties[size])) or Compiled(model)
-    return compiled
+        if folder is None or not _keep(model, folder):
+            compiled[size] = Compiled(model)
+        del model  # Not two of them beside each other.
+    # Mapped from its file, as at the next start, a model takes less memory than as it was compiled.
+    compiled |= _import_all(core, source, {size: folders[size] for size in folders if size not in compiled})
+    lost = [size for size in folders if size not in compiled]
+    return compiled | {size: Compiled(model) for size, model in _compile(core, source, lost)}
 
 
 def _compile(core: ov.Core, source: Source, sizes: Sequence[int]) -> Iterator[tuple[int, ov.CompiledModel]]:
@@ -92,6 +91,11 @@ def _compile(core: ov.Core, source: Source, sizes: Sequence[int]) -> Iterator[tu
     for size in sizes:
         model.reshape({"image": [size, IMAGE_SIZE, IMAGE_SIZE, 3]})
         yield size, core.compile_model(model, "CPU", dict(source.properties[size]))
+
+
+def _import_all(core: ov.Core, source: Source, folders: Mapping[int, Path | None]) -> dict[int, Compiled]:
+    found = {size: folder and _import(core, folder, source.properties[size]) for size, folder in folders.items()}
+    return {size: compiled for size, compiled in found.items() if compiled}
 
 
 def _import(core: ov.Core, folder: Path, properties: Mapping[str, str]) -> Compiled | None:
@@ -137,8 +141,8 @@ def _released_as_read(mapping: mmap.mmap) -> Iterator[None]:
         mapping.madvise(mmap.MADV_DONTNEED)
 
 
-def _keep(model: ov.CompiledModel, folder: Path) -> Path | None:
-    """Write a compiled model; return its folder, None where there is no room or no leave to write."""
+def _keep(model: ov.CompiledModel, folder: Path) -> bool:
+    """Write a compiled model; say whether there was room and leave to."""
     with model.export_model() as exported, exported.getbuffer() as content:
         try:
             # Of a name that no other process can have, not even the one of the same number in another container.
@@ -151,8 +155,8 @@ def _keep(model: ov.CompiledModel, folder: Path) -> Path | None:
             logger.warning(
                 "Compiled models cannot be kept in %s (%s): every start compiles anew.", folder, error.strerror
             )
-            return None
-    return folder
+            return False
+    return True
 
 
 def _private_folder(cache_dir: Path, source: Source, core: ov.Core, size: int) -> Path | None:
