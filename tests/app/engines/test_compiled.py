@@ -298,6 +298,20 @@ def test_model_that_changed_since_it_was_verified_is_refused_and_not_kept(
     assert files(cache) == []
 
 
+def test_model_that_changes_once_it_was_read_is_what_was_read(
+    artifact: Artifact, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = Artifact.check_files
+
+    def check_and_overwrite(artifact: Artifact) -> None:
+        check(artifact)
+        overwrite(artifact.path)
+
+    monkeypatch.setattr(Artifact, "check_files", check_and_overwrite)
+    check_gain(load(artifact, cache), 1)
+    assert not any((artifact.path / WEIGHTS).read_bytes())
+
+
 @pytest.mark.parametrize("with_cache", [False, True])
 @pytest.mark.parametrize("change", [overwrite, cut_off, shutil.rmtree])
 def test_loaded_model_does_not_depend_on_its_folder(
