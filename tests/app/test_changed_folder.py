@@ -49,7 +49,7 @@ def check_answers(server: Server, expected: list[dict[str, Any]]) -> None:
 def test_served_model_does_not_depend_on_its_folder(
     shipped: Artifact, server: Server, cache_dir: Path, tmp_path: Path, start: str
 ) -> None:
-    folder = shutil.copytree(shipped.path, tmp_path / "nasnetmobile" / "1")
+    folder = shutil.copytree(shipped.path, tmp_path / shipped.path.name)
     expected = [server.client.post("/predict?explain=1", content=image).json() for image in IMAGES]
     model = server.client.get("/model").json()
     settings = {"cache_dir": cache_dir} if start == "warm" else {}
