@@ -7,13 +7,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+from app.engines import usable_cores
+
 FLAGS: Final = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx2")
 """Of the processor, as Linux names them: what decides OpenVINO's speed in bf16, int8 and f32."""
-
-
-def usable_cores() -> int:
-    """Count the cores that this process may run on."""
-    return len(os.sched_getaffinity(0))
 
 
 def describe_machine(*packages: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from app.artifact import open_artifact
+from app.engines import usable_cores
 from app.imaging import decode, to_network_input, to_square
-from benchmarks.harness.machine import usable_cores
 from benchmarks.harness.reference import service_engine
 
 Answer = dict[str, dict[str, float]]
