@@ -171,10 +171,7 @@ class Batcher:
 
     def _closing_size(self) -> int:
         """Return how many images to take now; 0 to wait."""
-        while self._waiting and self._waiting[0].future.cancelled():
-            self._waiting.popleft()
-        if len(self._waiting) >= self._batch_size:
-            self._drop_cancelled()
+        self._waiting = deque(waiting for waiting in self._waiting if not waiting.future.cancelled())
         if len(self._waiting) >= self._batch_size:
             return self._batch_size
         patience = self._patience()
@@ -186,21 +183,19 @@ class Batcher:
             return None
         return self._waiting[0].since + self._max_delay_seconds - time.perf_counter()
 
-    def _drop_cancelled(self) -> None:
-        self._waiting = deque(waiting for waiting in self._waiting if not waiting.future.cancelled())
-
     def _compute(self, batch: list[_Waiting]) -> None:
         start = time.perf_counter()
         try:
             outputs = self._infer([waiting.square for waiting in batch])
+            seconds = time.perf_counter() - start
+            answers = [Inferred(outputs.only(index), seconds) for index in range(len(batch))]
         except Exception as error:
             self._fail(batch, error)
             return
-        seconds = time.perf_counter() - start
         self._note_rate(seconds / len(batch) / self._streams)
         self._metrics.batch_size.observe(len(batch))
-        for index, waiting in enumerate(batch):
-            waiting.future.set_result(Inferred(outputs.only(index), seconds))
+        for waiting, answer in zip(batch, answers, strict=True):
+            waiting.future.set_result(answer)
 
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         self._metrics.engine_failures.inc()

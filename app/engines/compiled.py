@@ -120,7 +120,8 @@ def _import(core: ov.Core, folder: Path, properties: Mapping[str, str]) -> Compi
 def _released_as_read(mapping: mmap.mmap) -> Iterator[None]:
     """Give the pages of a mapped file back while they are read once.
 
-    Weights are copied into the layout that the processor likes best; what was read lies in memory a second time.
+    Most weights are copied into the layout that the processor likes best; what was read of them lies in memory a second
+    time. What is looked up again is read again.
     """
     if not hasattr(mmap, "MADV_DONTNEED"):
         yield
