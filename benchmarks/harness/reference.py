@@ -14,6 +14,7 @@ from app.imaging import decode, to_network_input, to_square
 from benchmarks.harness.caller import WrongAnswers
 from benchmarks.harness.machine import describe_machine
 from benchmarks.harness.radiographs import Radiographs, make_radiographs
+from benchmarks.harness.servers import end_in_order_when_terminated
 
 _TOLERANCE: Final = 0.01
 """For a precision without a tolerance of its own in the artifact. Source: the limit under which one is served."""
@@ -90,6 +91,7 @@ def make_reference(model: Path, files: tuple[bytes, ...]) -> Reference:
 
 def prepare(options: argparse.Namespace, conditions: str, *packages: str) -> tuple[Radiographs, Reference]:
     """Make the images and the reference that the options name, and print what is measured under which conditions."""
+    end_in_order_when_terminated()
     images = make_radiographs(options.format, options.size)
     print(describe_machine("openvino", "fastapi", "uvicorn", "numpy", "pillow", *packages))
     reference = make_reference(options.model, images.files)

@@ -42,7 +42,7 @@ class Server:
 
         Args:
             command: What to run, in the repository's root.
-            log: File for what it writes.
+            log: File for what it writes; its folder is also that of temporary files.
             environment: Added to this process's own, of which ``CXR_`` variables are left out.
             port: Where it will answer ``GET /readyz``; None where it prints its address, as the
                 service does.
@@ -57,7 +57,7 @@ class Server:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=inherited | {"PYTHONPATH": str(ROOT)} | environment,
+                env=inherited | {"PYTHONPATH": str(ROOT), "TMPDIR": str(log.parent)} | environment,
                 stdout=output if port else subprocess.PIPE,
                 stderr=output,
                 text=True,
@@ -154,6 +154,11 @@ def process_tree(pid: int) -> list[int]:
             with contextlib.suppress(OSError):  # The thread has just ended.
                 found += map(int, children.read_text().split())
     return found
+
+
+def end_in_order_when_terminated() -> None:
+    """Make SIGTERM an exit that stops the servers: one that waits for its turn would stay stopped for ever."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))
 
 
 def free_port() -> int:

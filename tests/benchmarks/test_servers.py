@@ -1,5 +1,6 @@
 """Servers in processes of their own."""
 
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.harness.caller import Caller
-from benchmarks.harness.servers import Server, ServerFailed, free_port, process_tree
+from benchmarks.harness.servers import ROOT, Server, ServerFailed, free_port, process_tree
 
 _SERVER = """
 import http.server, subprocess, sys
@@ -54,3 +55,24 @@ def test_one_that_ends_says_why(tmp_path: Path) -> None:
     code = "import sys; sys.exit('the reason')"
     with pytest.raises(ServerFailed, match="the reason"):
         Server([sys.executable, "-c", code], tmp_path / "log", {}, free_port())
+
+
+def test_a_benchmark_that_is_terminated_leaves_no_server_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _SERVER, str(port := free_port())]
+    code = f"""
+import time
+from pathlib import Path
+from benchmarks.harness.servers import Server, end_in_order_when_terminated
+end_in_order_when_terminated()
+with Server({command!r}, Path({str(tmp_path / "log")!r}), {{}}, {port}) as server:
+    server.pause()
+    print(server.pid, flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=-1, stderr=-1, text=True) as benchmark:
+        assert benchmark.stdout
+        first, worker = process_tree(int(benchmark.stdout.readline()))
+        benchmark.terminate()
+        assert "Terminated." in benchmark.communicate(timeout=30)[1]
+    for process in (first, worker):
+        wait_for_state(process, None)
