@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -151,17 +151,19 @@ class Service:
         milliseconds, is_reading = self.settings.request_timeout_ms, False
         try:
             async with asyncio.timeout(milliseconds / 1000):
-                async with self._uploads:
-                    is_reading = True
+                await self._uploads.acquire()  # Given back once the upload is decoded.
+                is_reading = True
+                try:
                     with _timed(seconds, "read"):
                         data = await read()
-                    is_reading = False
-                    with ready.batcher.place() as place:
-                        decode = partial(_decode, ready.predictor, data, with_preview, place, seconds)
-                        decoded, inferring = await self.run(decode)
-                size = len(data)
-                del data
-                inferred = await _unless(gone, inferring)
+                except BaseException:
+                    self._uploads.release()
+                    raise
+                is_reading, size = False, len(data)
+                with ready.batcher.place() as place:
+                    decode = partial(ready.predictor.decode, data, with_preview=with_preview)
+                    del data
+                    decoded, inferred = await _unless(gone, self._start(decode, place, seconds))
         except TimeoutError:
             raise _too_slow(milliseconds, is_reading) from None
         seconds["infer"] = inferred.seconds
@@ -169,6 +171,26 @@ class Service:
         prediction = ready.predictor.prediction(inferred.outputs)
         self._note(decoded, prediction, seconds)
         return Answered(decoded, prediction, size, seconds)
+
+    def _start(
+        self, decode: Callable[[], Decoded], place: Place, seconds: dict[str, float]
+    ) -> Future[tuple[Decoded, Inferred]]:
+        """Decode an upload on a worker, which queues it itself: a detour by the event loop would disturb the engine."""
+        result: Future[tuple[Decoded, Inferred]] = Future()
+
+        def work() -> None:
+            if not result.set_running_or_notify_cancel():
+                return  # Nobody waits any more.
+            try:
+                with _timed(seconds, "decode"):
+                    decoded = decode()
+                place.take(decoded.square).add_done_callback(partial(_pass_on, result, decoded))
+            except Exception as error:
+                result.set_exception(error)
+
+        loop = asyncio.get_running_loop()
+        self._workers.submit(work).add_done_callback(lambda _: loop.call_soon_threadsafe(self._uploads.release))
+        return result
 
     async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Run a function of the processor's in a worker thread."""
@@ -197,12 +219,13 @@ class Service:
             self.metrics.stage_seconds.labels(stage).observe(value)
 
 
-def _decode(
-    predictor: Predictor, data: bytes, with_preview: bool, place: Place, seconds: dict[str, float]
-) -> tuple[Decoded, Future[Inferred]]:
-    with _timed(seconds, "decode"):
-        decoded = predictor.decode(data, with_preview=with_preview)
-    return decoded, place.take(decoded.square)
+def _pass_on(result: Future[tuple[Decoded, Inferred]], decoded: Decoded, inferring: Future[Inferred]) -> None:
+    if inferring.cancelled():
+        result.set_exception(CancelledError())  # Nobody waits any more.
+    elif error := inferring.exception():
+        result.set_exception(error)
+    else:
+        result.set_result((decoded, inferring.result()))
 
 
 async def _unless(gone: Callable[[], Awaitable[Never]], future: Future[_T]) -> _T:
