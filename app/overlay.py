@@ -12,6 +12,9 @@ LONGEST_SIDE: Final = 1024
 
 _OPACITY: Final = 0.6
 
+_COMPRESS_LEVEL: Final = 1
+"""Of PNG, 0 to 9: with Pillow's default of 6 the file was 8 % smaller and took five times as long."""
+
 
 def preview_of(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Reduce a grey image, uint8 (H, W), to a longest side of at most 1024 pixels with its aspect ratio."""
@@ -37,5 +40,5 @@ def overlay_png(preview: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> byt
     opacity = heat.point(lambda level: level * _OPACITY)
     combined = Image.composite(colours, image.convert("RGB"), opacity)
     with io.BytesIO() as file:
-        combined.save(file, "PNG")
+        combined.save(file, "PNG", compress_level=_COMPRESS_LEVEL)
         return file.getvalue()
