@@ -162,8 +162,9 @@ class Service:
                 is_reading, size = False, len(data)
                 with ready.batcher.place() as place:
                     decode = partial(ready.predictor.decode, data, with_preview=with_preview)
-                    del data
-                    decoded, inferred = await _unless(gone, self._start(decode, place, seconds))
+                    pending = self._start(decode, place, seconds)
+                    del data, decode  # While it waits, an upload is not held.
+                    decoded, inferred = await _unless(gone, pending)
         except TimeoutError:
             raise _too_slow(milliseconds, is_reading) from None
         seconds["infer"] = inferred.seconds

@@ -54,9 +54,9 @@ class OpenVinoEngine:
         threads = threads or usable_cores()
         self.precision, self.batch_size = precision, batch_size
         self.streams = streams or max(1, threads // _THREADS_A_STREAM)
-        # One image alone has all threads to itself.
+        # Besides batches, one image has all threads to itself.
         properties = {
-            size: _properties(precision, threads, 1 if size == 1 else self.streams) for size in (1, batch_size)
+            size: _properties(precision, threads, 1 if size < batch_size else self.streams) for size in (1, batch_size)
         }
         path = artifact.path / INT8_MODEL if precision == "int8" else artifact.path
         try:

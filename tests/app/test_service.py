@@ -1,6 +1,7 @@
 """The way of an upload through the service, where no caller on a socket can bring it about at will."""
 
 import asyncio
+import threading
 from contextlib import suppress
 from typing import Never
 
@@ -12,6 +13,7 @@ from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
 from tests.app.fakes import FakeEngine, artifact
+from tests.app.in_process import BlockingEngine
 from tests.images import encode
 
 
@@ -24,6 +26,33 @@ def test_a_deadline_that_passes_before_reading_began_is_not_the_callers(monkeypa
     monkeypatch.setattr("app.service.load_engine", lambda *_, **__: FakeEngine())
     errors = asyncio.run(outcomes_of_a_slow_upload_and_of_one_behind_it())
     assert [type(error) for error in errors] == [BodyTooSlow, DeadlinePassed]
+
+
+def test_an_upload_is_not_held_while_it_waits_for_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = BlockingEngine()
+    monkeypatch.setattr("app.service.load_engine", lambda *_, **__: engine)
+    assert asyncio.run(is_let_go_while_the_engine_works(engine))
+
+
+async def is_let_go_while_the_engine_works(engine: BlockingEngine) -> bool:
+    service = Service(Settings(), artifact(), Metrics())
+    await service.load()
+    let_go = threading.Event()
+
+    class Upload(bytes):
+        def __del__(self) -> None:
+            let_go.set()
+
+    async def read() -> bytes:
+        return Upload(encode(np.zeros((32, 32), np.uint8), "PNG"))
+
+    answering = asyncio.create_task(service.answer(read, stays))
+    assert await asyncio.to_thread(engine.gate.reached.wait, 60)
+    is_let_go = await asyncio.to_thread(let_go.wait, 10)
+    engine.gate.opened.set()
+    await answering
+    service.close()
+    return is_let_go
 
 
 async def outcomes_of_a_slow_upload_and_of_one_behind_it() -> list[object]:
