@@ -220,9 +220,6 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _connect(url: str) -> optuna.storages.RDBStorage:
-    if not logging.getLogger().handlers:
-        # Optuna's migrations would configure logging from a file of their own, which silences every logger there is.
-        logging.getLogger().addHandler(logging.NullHandler())
     try:
         return optuna.storages.RDBStorage(
             url,

@@ -214,9 +214,3 @@ def test_a_failed_trial_is_told_in_a_line_without_a_traceback(url: str, capsys: 
     assert "Trial 0 failed with parameters: {'x': 0.5}" in told
     assert "Traceback" not in told
     assert "experimental" not in told
-
-
-def test_opening_a_study_silences_no_logger(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    opened(url)
-    assert not logging.getLogger("training.search.study").disabled
