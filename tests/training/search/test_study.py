@@ -140,7 +140,8 @@ def test_a_worker_whose_trial_was_given_up_goes_on(url: str, caplog: pytest.LogC
             other.tell(trial.number, state=TrialState.FAIL)
         return suggest(trial)
 
-    assert run(study, 1, objective) == 2
+    with caplog.at_level(logging.WARNING):  # Libraries that other tests of this process import may have raised it.
+        assert run(study, 1, objective) == 2
     assert states(study) == ["FAIL", "COMPLETE"]
     assert "The trial was given up by another worker" in caplog.text
 
