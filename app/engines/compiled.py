@@ -14,6 +14,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,11 @@ def _compile(core: ov.Core, source: Source, sizes: Sequence[int]) -> Iterator[tu
 
 
 def _import_all(core: ov.Core, source: Source, folders: Mapping[int, Path | None]) -> dict[int, Compiled]:
-    found = {size: folder and _import(core, folder, source.properties[size]) for size, folder in folders.items()}
-    return {size: compiled for size, compiled in found.items() if compiled}
+    """Import what is kept, each model on a thread of its own: one alone leaves most cores idle."""
+    kept = {size: folder for size, folder in folders.items() if folder}
+    with ThreadPoolExecutor(len(kept) or 1) as threads:
+        found = threads.map(lambda size: _import(core, kept[size], source.properties[size]), kept)
+        return {size: compiled for size, compiled in zip(kept, found, strict=True) if compiled}
 
 
 def _import(core: ov.Core, folder: Path, properties: Mapping[str, str]) -> Compiled | None:
