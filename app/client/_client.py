@@ -219,7 +219,7 @@ def _headers(api_key: str | None) -> dict[str, str]:
 
 
 def _tls() -> ssl.SSLContext:
-    """Trust the authorities that the system trusts (``SSL_CERT_FILE`` adds to them), not a bundle of httpx's own.
+    """Trust the authorities that the system trusts, or ``SSL_CERT_FILE`` names, and not a list of httpx's own.
 
     A hospital's service has a certificate of the hospital's authority, which its administrators put there.
     """
@@ -238,6 +238,8 @@ def _failures(url: httpx.URL) -> Iterator[None]:
     place = url.copy_with(userinfo=b"")
     try:
         yield
+    except httpx.TimeoutException as error:
+        raise ConnectionFailed(f"No answer from {place} in time ({type(error).__name__}).") from error
     except httpx.TransportError as error:
         reason = str(error) or type(error).__name__
         raise ConnectionFailed(f"No answer from {place}: {reason}. Is the service running there?") from error
