@@ -34,6 +34,8 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000")
     parser.add_argument("--look-every", type=float, default=5, metavar="SECONDS")
     arguments = parser.parse_args()
+    if not arguments.folder.is_dir():
+        parser.error(f"{arguments.folder} is not a folder.")
     if arguments.table.resolve().parent == arguments.folder.resolve():
         parser.error(f"{arguments.table} is in the folder and would be taken for an image: put it elsewhere.")
     states: dict[Path, tuple[int, int]] = {}

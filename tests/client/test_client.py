@@ -163,6 +163,14 @@ def test_refused_with_the_reason(client: CxrClient, server: Server, data: bytes,
     assert any(line.get("request_id") == error.request_id and line["code"] == code for line in server.log())
 
 
+def test_too_large_is_read_although_the_rest_is_not_taken(client_class: ClientClass, serve: Serve) -> None:
+    with serve(FakeEngine, max_upload_bytes=1000) as service, client_class(str(service.base_url)) as client:
+        with pytest.raises(Refused) as refused:
+            client.predict(bytes(30_000_000))
+        assert client.ready()
+    assert (refused.value.status, refused.value.code) == (413, "body_too_large")
+
+
 def test_another_address_is_no_fault_of_the_image(client_class: ClientClass, server: Server) -> None:
     with client_class(f"{server.url}/elsewhere/") as client, pytest.raises(ApiError) as error:
         client.predict(PNG)

@@ -124,8 +124,9 @@ def test_moving_overwrites_nothing(folder: Path) -> None:
     assert names(folder) == ["done"]
 
 
-def test_a_table_in_the_folder_is_refused(folder: Path) -> None:
-    with intake(folder, folder / "answers.csv") as process:
-        assert process.wait() == 2
-        assert process.stderr
-        assert "put it elsewhere" in process.stderr.read()
+def test_what_cannot_be_folder_and_table_is_told(folder: Path) -> None:
+    for place, words in ((folder, "put it elsewhere"), (folder / "mistyped", "not a folder")):
+        with intake(place, folder / "answers.csv") as process:
+            assert process.wait() == 2
+            assert process.stderr
+            assert words in process.stderr.read()
