@@ -57,7 +57,8 @@ class ImagePixels:
         columns: Width in pixels.
         samples: Samples a pixel.
         bits_allocated: Bits that a sample takes.
-        bits_stored: Bits of it that hold the value, the lowest ones.
+        bits_stored: Bits of it that hold the value.
+        high_bit: The highest of them, counted from 0.
         signed: Whether samples are two's complement.
         photometric_interpretation: What the samples mean, such as "MONOCHROME2".
     """
@@ -67,6 +68,7 @@ class ImagePixels:
     samples: int
     bits_allocated: int
     bits_stored: int
+    high_bit: int
     signed: bool
     photometric_interpretation: str
 
@@ -92,7 +94,7 @@ def decode_frame(frame: bytes, syntax: UID, pixels: ImagePixels) -> NDArray[np.i
         Exception: Of a kind that depends on the codec, if the frame is damaged or contradicts ``pixels``.
     """
     if syntax == RLELossless:
-        return _use_stored_bits(_decode_rle(frame, pixels), pixels)
+        return use_stored_bits(_decode_rle(frame, pixels), pixels)
     if pixels.bits_stored > 16:
         raise ValueError("no codec here gives more than 16 bits a sample")
     samples = np.empty(pixels.shape, np.uint8 if pixels.bits_stored <= 8 else np.uint16)
@@ -104,7 +106,7 @@ def decode_frame(frame: bytes, syntax: UID, pixels: ImagePixels) -> NDArray[np.i
         imagecodecs.jpeg2k_decode(_jpeg_2000_codestream(frame, pixels), out=samples)
     else:
         _decode_jpeg(frame, pixels, samples)
-    return _use_stored_bits(samples, pixels)
+    return use_stored_bits(samples, pixels)
 
 
 def gives_rgb(syntax: UID) -> bool:
@@ -112,14 +114,25 @@ def gives_rgb(syntax: UID) -> bool:
     return syntax in _LOSSY_JPEG or syntax in _JPEG_2000
 
 
-def _use_stored_bits(samples: NDArray[np.integer], pixels: ImagePixels) -> NDArray[np.integer]:
-    """Drop what lies above the stored bits (overlays, for one) and extend the sign. Source: PS3.5, 8.1.1."""
+def use_stored_bits(samples: NDArray[np.integer], pixels: ImagePixels) -> NDArray[np.integer]:
+    """Drop what lies above and below the stored bits (overlays, for one) and extend the sign.
+
+    Args:
+        samples: Samples as they are allocated, in native byte order; changed in place where that is possible.
+        pixels: Which of their bits are stored.
+
+    Returns:
+        Stored values of the same shape and size.
+
+    Source: PS3.5, 8.1.1.
+    """
     if pixels.signed:
         samples = samples.view(f"i{samples.itemsize}")
-    unused_bits = 8 * samples.itemsize - pixels.bits_stored
-    if unused_bits:
-        np.left_shift(samples, unused_bits, out=samples)
-        np.right_shift(samples, unused_bits, out=samples)
+    bits = 8 * samples.itemsize
+    if pixels.bits_stored < bits:
+        out = samples if samples.flags.writeable else None
+        samples = np.left_shift(samples, bits - 1 - pixels.high_bit, out=out)
+        np.right_shift(samples, bits - pixels.bits_stored, out=samples)
     return samples
 
 
