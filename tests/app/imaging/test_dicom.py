@@ -460,6 +460,47 @@ def test_inflation_is_bounded_whatever_the_group_length_says():
         decode(bytes(data), DecodeLimits(max_bytes=1_000_000))
 
 
+def with_codestream(codestream: bytes, syntax: uid.UID) -> bytes:
+    return dicom(GREY, transfer_syntax=syntax, PixelData=encapsulate([codestream]))
+
+
+def test_tile_part_lengths_are_not_relied_on():
+    """OpenJPEG 2.5.4 takes their number for that of the tile-parts, and writes beyond."""
+    codestream = imagecodecs.htj2k_encode(GREY, tile=(16, 16), tlm=True)
+    start = codestream.index(b"\xff\x55")
+    end = start + 2 + int.from_bytes(codestream[start + 2 : start + 4], "big")
+    nonsense = codestream[: start + 6] + bytes([7] * (end - start - 6)) + codestream[end:]
+    for data in (codestream, nonsense):
+        assert np.array_equal(decode(with_codestream(data, uid.HTJ2KLossless)).pixels, full_range(GREY))
+
+
+def test_an_unknown_segment_of_jpeg_2000_never_reaches_the_decoder(monkeypatch):
+    monkeypatch.setattr(imagecodecs, "jpeg2k_decode", None)
+    codestream = bytes(imagecodecs.jpeg2k_encode(GREY, 0, reversible=True, codecformat="j2k"))
+    start = codestream.index(b"\xff\x52")
+    hidden = b"\xff\x79\0\x0c" + b"\xff\x55\0\x08\0\x50\0\1\0\1"  # tile-part lengths, within
+    with pytest.raises(CorruptImage, match="ValueError"):
+        decode(with_codestream(codestream[:start] + hidden + codestream[start:], uid.JPEG2000Lossless))
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [b"\xff\xf8\0\x0a\4\3" + b"\xff" * 6, b"\xff\xf7\0\x0b\x08\xff\xff\xff\xff\1\1\x11\0", b"\xff\xfe\0\2" * 2000],
+    ids=["oversize", "another size before", "comments without end"],
+)
+def test_a_jpeg_ls_header_that_lies_never_reaches_the_decoder(segment, monkeypatch):
+    monkeypatch.setattr(imagecodecs, "jpegls_decode", None)
+    codestream = bytes(imagecodecs.jpegls_encode(GREY))
+    with pytest.raises(CorruptImage, match="ValueError"):
+        decode(with_codestream(codestream[:2] + segment + codestream[2:], uid.JPEGLSLossless))
+
+
+def test_fill_bytes_between_the_markers_of_jpeg_ls_are_allowed():
+    codestream = bytes(imagecodecs.jpegls_encode(GREY))
+    filled = codestream[:2] + b"\xff\xff" + codestream[2:]
+    assert np.array_equal(decode(with_codestream(filled, uid.JPEGLSLossless)).pixels, full_range(GREY))
+
+
 @pytest.mark.parametrize("syntax", [*LOSSLESS, *LOSSY], ids=named)
 def test_a_codestream_larger_than_the_header_says_is_corrupt(syntax):
     data = dicom(np.zeros((3000, 3000), np.uint8), transfer_syntax=syntax, Rows=30, Columns=30)
