@@ -464,14 +464,18 @@ def with_codestream(codestream: bytes, syntax: uid.UID) -> bytes:
     return dicom(GREY, transfer_syntax=syntax, PixelData=encapsulate([codestream]))
 
 
-def test_tile_part_lengths_are_not_relied_on():
-    """OpenJPEG 2.5.4 takes their number for that of the tile-parts, and writes beyond."""
-    codestream = imagecodecs.htj2k_encode(GREY, tile=(16, 16), tlm=True)
+def test_tile_part_lengths_that_lie_never_reach_the_decoder():
+    """OpenJPEG 2.5.4 writes beyond its heap here: one length, and tile-parts that do not say how many they are."""
+    resolutions = imagecodecs.HTJ2K.TILEPART.RESOLUTIONS
+    codestream = bytearray(imagecodecs.htj2k_encode(GREY, resolutions=5, tilepart=resolutions, tlm=True))
+    tile_part = start_of_first = codestream.index(b"\xff\x90")
+    while codestream.startswith(b"\xff\x90", tile_part):
+        codestream[tile_part + 11] = 0  # TNsot
+        tile_part += int.from_bytes(codestream[tile_part + 6 : tile_part + 10], "big")  # Psot
     start = codestream.index(b"\xff\x55")
-    end = start + 2 + int.from_bytes(codestream[start + 2 : start + 4], "big")
-    nonsense = codestream[: start + 6] + bytes([7] * (end - start - 6)) + codestream[end:]
-    for data in (codestream, nonsense):
-        assert np.array_equal(decode(with_codestream(data, uid.HTJ2KLossless)).pixels, full_range(GREY))
+    lengths = b"\xff\x55\0\x0a" + codestream[start + 4 : start + 12]  # TLM with the first entry alone
+    lying = bytes(codestream[:start] + lengths + codestream[start_of_first:])
+    assert np.array_equal(decode(with_codestream(lying, uid.HTJ2KLossless)).pixels, full_range(GREY))
 
 
 def test_an_unknown_segment_of_jpeg_2000_never_reaches_the_decoder(monkeypatch):
