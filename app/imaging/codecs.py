@@ -108,6 +108,10 @@ def decode_frame(frame: bytes, syntax: UID, pixels: ImagePixels) -> NDArray[np.i
         return use_stored_bits(_decode_rle(frame, pixels), pixels)
     if pixels.bits_stored > 16:
         raise ValueError("no codec here gives more than 16 bits a sample")
+    # Of a truncated image libjpeg fills what is missing with grey, without an error, and CharLS searches for
+    # the end for seconds.
+    if syntax not in _JPEG_2000 and _JPEG_END not in frame[-_JPEG_TRAILER_BYTES:]:
+        raise ValueError("the codestream has no end")
     samples = np.empty(pixels.shape, np.uint8 if pixels.bits_stored <= 8 else np.uint16)
     # Given an output, imagecodecs refuses a codestream of another size or depth before decoding it,
     # save for JPEG 2000.
@@ -149,9 +153,6 @@ def use_stored_bits(samples: NDArray[np.integer], pixels: ImagePixels) -> NDArra
 
 
 def _decode_jpeg(frame: bytes, pixels: ImagePixels, samples: NDArray[np.integer]) -> None:
-    # libjpeg fills what is missing of a truncated image with grey, without an error.
-    if _JPEG_END not in frame[-_JPEG_TRAILER_BYTES:]:
-        raise ValueError("the JPEG codestream has no end")
     # Without a marker that names the colour space libjpeg takes three components for YCbCr.
     stored_as_rgb = pixels.photometric_interpretation == "RGB" and not frame.startswith(b"JFIF", _JFIF_START)
     colour_space = "RGB" if stored_as_rgb else None

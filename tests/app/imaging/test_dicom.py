@@ -499,6 +499,14 @@ def test_a_jpeg_ls_header_that_lies_never_reaches_the_decoder(segment, monkeypat
         decode(with_codestream(codestream[:2] + segment + codestream[2:], uid.JPEGLSLossless))
 
 
+def test_jpeg_ls_without_an_end_never_reaches_the_decoder(monkeypatch):
+    """CharLS 2.4.3 spends seconds on some of it."""
+    monkeypatch.setattr(imagecodecs, "jpegls_decode", None)
+    codestream = bytes(imagecodecs.jpegls_encode(GREY))
+    with pytest.raises(CorruptImage, match="ValueError"):
+        decode(with_codestream(codestream[:-2], uid.JPEGLSLossless))
+
+
 def test_fill_bytes_between_the_markers_of_jpeg_ls_are_allowed():
     codestream = bytes(imagecodecs.jpegls_encode(GREY))
     filled = codestream[:2] + b"\xff\xff" + codestream[2:]
