@@ -18,7 +18,8 @@
     │       ├── MultipleFrames
     │       ├── NoPixelData
     │       ├── UnsupportedPixels
-    │       └── UnsupportedModality
+    │       ├── UnsupportedModality
+    │       └── UnsupportedView
     ├── Unavailable                    the service cannot answer now; try again
     │   ├── NotReady
     │   └── Overloaded
@@ -156,6 +157,12 @@ class UnsupportedModality(UnusableImage):
     """A DICOM object that says it is not a projection radiograph."""
 
     code = "unsupported_modality"
+
+
+class UnsupportedView(UnusableImage):
+    """A DICOM object that says it is a lateral view."""
+
+    code = "unsupported_view"
 
 
 class Unavailable(CxrError):

@@ -10,10 +10,13 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     UID,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -81,7 +84,7 @@ def dicom(
     """Write a small DX object, without a patient in it.
 
     Args:
-        pixels: Stored values, uint8, int8, uint16 or int16, shape (H, W), (H, W, 3), or (frames, H, W).
+        pixels: Samples as allocated, signed or not, shape (H, W), (H, W, 3), or (frames, H, W).
         transfer_syntax: How to store them; compressed in lossy syntaxes at high quality.
         photometric_interpretation: What the samples mean.
         bits_stored: Bits Stored (0028,0101); as many as are allocated if None.
@@ -117,6 +120,25 @@ def dicom(
     return stream.getvalue()
 
 
+def lookup_table(entries: NDArray[Any], first: int, bits: int, byte_order: str = "<") -> Dataset:
+    """Make an item of a Modality or VOI LUT Sequence.
+
+    Args:
+        entries: Its outputs, stored as bytes if they are uint8, else as words.
+        first: The first input value, written as its 16 bits.
+        bits: Bits an entry.
+        byte_order: "<" or ">", of the words.
+
+    Returns:
+        The item.
+    """
+    item = Dataset()
+    item.add_new("LUTDescriptor", "US", [len(entries) % 2**16, first % 2**16, bits])
+    width = 1 if entries.dtype == np.uint8 else 2
+    item.add_new("LUTData", "OW", entries.astype(f"{byte_order}u{width}").tobytes())
+    return item
+
+
 def _header(syntax: UID) -> Dataset:
     file_meta = FileMetaDataset()
     file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
@@ -141,6 +163,10 @@ def _pixel_data(pixels: NDArray[Any], syntax: UID, bits_stored: int) -> bytes:
 def _codestream(pixels: NDArray[Any], syntax: UID, bits: int) -> bytes | bytearray:
     if syntax == RLELossless:
         return _rle(pixels)
+    if syntax in (HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K):
+        lossless = syntax != HTJ2K
+        step = 0.01 * 2.0 ** (bits - 8 * pixels.itemsize)  # as a fraction of the range of the dtype
+        return imagecodecs.htj2k_encode(pixels, None if lossless else step, reversible=lossless)
     if syntax in JPEG2000TransferSyntaxes:
         lossless = syntax != JPEG2000
         return imagecodecs.jpeg2k_encode(

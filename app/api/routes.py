@@ -32,6 +32,7 @@ from app.errors import (
     UnsupportedModality,
     UnsupportedPixels,
     UnsupportedTransferSyntax,
+    UnsupportedView,
 )
 from app.overlay import overlay_png
 from app.service import Answered, Service
@@ -53,6 +54,7 @@ _UPLOAD_ERRORS: Final = responses(
     NoPixelData,
     UnsupportedPixels,
     UnsupportedModality,
+    UnsupportedView,
     InferenceFailed,
     NotReady,
     Overloaded,

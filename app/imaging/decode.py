@@ -35,12 +35,15 @@ _SIGNATURES: Final = (
     (rb"RIFF.{4}WEBP", "WEBP"),
     (rb"II\*\0|MM\0\*", "TIFF"),
     (rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0", "BMP"),  # with the size of a known header
+    # DICOM without its preamble: file meta information, or the low groups that a data set starts with and
+    # the VR (explicit), the VR in big endian, or a length below 64 KiB (implicit). Source: PS3.5, 7.1.
+    (rb"DICM\x02\0|\x02\0[\0-\x20]\0[A-Z]{2}", "DICOM"),
+    (rb"\x08\0.\0[A-Z]{2}|\0\x08\0.[A-Z]{2}|\x08\0.\0..\0\0", "DICOM"),
 )
 
 _REFUSED_SIGNATURES: Final = (
     (rb"GIF8", "a GIF image"),
     (rb"II\+\0|MM\0\+", "a BigTIFF image"),
-    (rb"[\x02\x08]\0[\0-\x20]\0", "what may be a DICOM data set without the preamble and header of a DICOM file"),
     (rb"%PDF", "a PDF document"),
     (rb"PK\x03\x04", "a ZIP archive or an office document"),
     (rb"\x1f\x8b", "gzip-compressed data"),

@@ -6,6 +6,7 @@ wrap the index into a VOI LUT of 8 bits with more than 256 entries.
 """
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -16,16 +17,22 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
 from app.imaging.codecs import ImagePixels
-from app.imaging.grey import fractions_to_uint8, map_levels
+from app.imaging.grey import ImageWarning, fractions_to_uint8, map_levels
 
 LINEAR: Final = "LINEAR"
+_DECIMAL_COMMA: Final = re.compile(r"([+-]?\d+),(\d+)")
+_THOUSANDS: Final = re.compile(r"[+-]?\d{1,3},\d{3}")  # or thousandths: nobody can tell
 
 _Modality: TypeAlias = Callable[[NDArray[np.number]], NDArray[np.number]]
 _Voi: TypeAlias = Callable[[NDArray[np.number]], NDArray[np.floating]]
+_Padding: TypeAlias = tuple[int, int]
+"""The smallest and the largest stored value that are padding."""
 
 
 def to_grey_levels(stored: NDArray[np.integer], dataset: Dataset, pixels: ImagePixels) -> NDArray[np.uint8]:
     """Map stored values to grey levels as a viewer would first show them.
+
+    Padding is black, and of no influence on how the rest is shown. Source: PS3.3 C.7.5.1.1.2.
 
     Args:
         stored: Stored values, sign-extended, shape (H, W).
@@ -39,15 +46,32 @@ def to_grey_levels(stored: NDArray[np.integer], dataset: Dataset, pixels: ImageP
         Exception: Of a kind that depends on what is wrong with a lookup table, or with values that overflow.
     """
     modality = _modality_transform(dataset, pixels)
-    fraction = _voi_transform(dataset, pixels) or _full_range(stored, modality)
+    padding = _padding(stored, dataset, pixels)
+    fraction = _voi_transform(dataset, pixels) or _full_range(_without(stored, padding), modality)
     inverted = pixels.photometric_interpretation == "MONOCHROME1"
 
     def mapping(levels: NDArray[np.number]) -> NDArray[np.uint8]:
         grey = fractions_to_uint8(fraction(modality(levels)))
-        return 255 - grey if inverted else grey
+        if inverted:
+            grey = 255 - grey
+        if padding:
+            grey[_is_padding(levels, padding)] = 0
+        return grey
 
     with np.errstate(over="raise", invalid="raise", divide="raise"):
         return map_levels(stored, mapping)
+
+
+def presentation_warnings(dataset: Dataset) -> tuple[ImageWarning, ...]:
+    """Warn about a window that is there and cannot be used: the grey levels are then spread over the full range."""
+    given = [number for keyword in ("WindowCenter", "WindowWidth") for number in _values(dataset, keyword)]
+    if dataset.get("VOILUTSequence") or not any(str(value).strip() for value in given) or _window(dataset):
+        return ()
+    message = (
+        "The DICOM object has a Window Center or Width (0028,1050 and 0028,1051) that cannot be used; its grey levels "
+        "were spread from the smallest to the largest, which need not be how its makers would show it."
+    )
+    return (ImageWarning("window_unusable", message),)
 
 
 def apply_window(
@@ -107,7 +131,7 @@ class LookupTable:
         if not 8 <= bits <= 16:
             raise ValueError("a lookup table has entries of 8 to 16 bits")
         count = count % 2**16 or 2**16  # 0 means 65,536.
-        first = (first + 2**15) % 2**16 - 2**15 if signed_input else first % 2**16
+        first = _from_16_bits(first, signed_input)
         data = item.LUTData
         if isinstance(data, bytes):
             entry_bytes = 1 if bits <= 8 and len(data) < 2 * count else 2
@@ -151,30 +175,75 @@ def _full_range(stored: NDArray[np.integer], modality: _Modality) -> _Voi:
     return lambda values: (values.astype(np.float64) - low) / span
 
 
+def _padding(stored: NDArray[np.integer], dataset: Dataset, pixels: ImagePixels) -> _Padding | None:
+    """Read the Pixel Padding Value and Range Limit. What covers the whole image cannot be padding."""
+    value = _first_number(dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _first_number(dataset, "PixelPaddingRangeLimit")
+    # Writers differ in the VR, so both are read from their 16 bits.
+    low, high = sorted(_from_16_bits(int(end), pixels.signed) for end in (value, value if limit is None else limit))
+    return None if _is_padding(stored, (low, high)).all() else (low, high)
+
+
+def _is_padding(values: NDArray[np.number], padding: _Padding) -> NDArray[np.bool_]:
+    return (values >= padding[0]) & (values <= padding[1])
+
+
+def _without(stored: NDArray[np.integer], padding: _Padding | None) -> NDArray[np.integer]:
+    return stored if padding is None else stored[~_is_padding(stored, padding)]
+
+
+def _from_16_bits(number: int, signed: bool) -> int:
+    return (number + 2**15) % 2**16 - 2**15 if signed else number % 2**16
+
+
 def _rescale(dataset: Dataset) -> tuple[float, float]:
     slope, intercept = _first_number(dataset, "RescaleSlope"), _first_number(dataset, "RescaleIntercept")
     return (1.0, 0.0) if not slope or intercept is None else (slope, intercept)
 
 
 def _window(dataset: Dataset) -> tuple[float, float, str] | None:
-    centre, width = _first_number(dataset, "WindowCenter"), _first_number(dataset, "WindowWidth")
-    function = str(dataset.get("VOILUTFunction"))
+    """Read the first window that can be used, of those that the object offers."""
+    function = str(dataset.get("VOILUTFunction")).strip().upper()
     if function not in ("SIGMOID", "LINEAR_EXACT"):
         function = LINEAR
-    if centre is None or width is None or width <= 0 or (function == LINEAR and width < 1):
-        return None
-    return centre, width, function
+    for centre, width in zip(_numbers(dataset, "WindowCenter"), _numbers(dataset, "WindowWidth"), strict=False):
+        if centre is not None and width is not None and width > 0 and (function != LINEAR or width >= 1):
+            return centre, width, function
+    return None
 
 
 def _first_number(dataset: Dataset, keyword: str) -> float | None:
-    """Read the first value of a display attribute; None if absent, empty or not a finite number.
+    return next(iter(_numbers(dataset, keyword)), None)
+
+
+def _numbers(dataset: Dataset, keyword: str) -> list[float | None]:
+    """Read the values of a display attribute; None for each that is empty or not a finite number.
 
     What only says how to show an image counts as absent where it cannot be read, as in viewers.
     """
+    return [_number(value) for value in _values(dataset, keyword)]
+
+
+def _values(dataset: Dataset, keyword: str) -> list[Any]:
+    """Read the values of an attribute as numbers, or as text where a number in it cannot be read."""
     try:
         value: Any = dataset.get(keyword)
-        number = float(value[0] if isinstance(value, MultiValue) else value)
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError):  # pydicom's, for all values if one is no number
+        raw = dataset.get_item(keyword)
+        text = raw.value if raw is not None else None
+        value = text.decode("ascii", "replace").split("\\") if isinstance(text, bytes) else None
+    values = value if isinstance(value, MultiValue | list) else [value]
+    return ["" if value is None else value for value in values]
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str) and not _THOUSANDS.fullmatch(value.strip()):
+        value = _DECIMAL_COMMA.sub(r"\1.\2", value)  # as some writers' language has it
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
 

@@ -105,6 +105,7 @@ CASES = {
     ),
     "no pixel data": body(dicom(GREY, PixelData=None), 422, "no_pixel_data", "no pixel data", "(7FE0,0010)"),
     "CT": body(dicom(GREY, modality="CT"), 422, "unsupported_modality", "'CT'", "CR, DX, RG"),
+    "lateral view": body(dicom(GREY, ViewPosition="LL"), 422, "unsupported_view", "lateral", "'LL'", "AP or PA"),
     "colour of 16 bits": body(deep_colour_png(), 422, "unsupported_pixels", "16 bits", "colour of 8 bits"),
 }  # fmt: skip
 

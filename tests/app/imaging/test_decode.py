@@ -244,7 +244,6 @@ def test_pixels_that_would_lose_levels_are_refused(data):
         (b"BMW is a make of car", "text"),
         (b"hello, WEBP and more", "text"),
         (b"\0\0\0\x18ftypheic", "HEIC"),
-        (b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100", "preamble"),
         (b"\x01\x02\x03", "3 bytes"),
     ],
 )

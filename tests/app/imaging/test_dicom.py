@@ -1,14 +1,11 @@
 """DICOM: transfer syntaxes, the grey-level pipeline, refusals."""
 
 import tracemalloc
-from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import pytest
 from pydicom import uid
-from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 
 from app.errors import (
@@ -17,14 +14,14 @@ from app.errors import (
     MultipleFrames,
     NoPixelData,
     TooManyPixels,
-    UnsupportedFormat,
     UnsupportedModality,
     UnsupportedPixels,
     UnsupportedTransferSyntax,
+    UnsupportedView,
 )
 from app.imaging import DecodeLimits, decode
 from app.imaging.presentation import apply_window
-from tests.images import dicom, radiograph
+from tests.images import dicom, lookup_table, radiograph
 
 GREY = radiograph(61, 41)  # odd, so that padding matters
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -41,8 +38,9 @@ LOSSLESS = [
     uid.JPEGLSLossless,
     uid.JPEG2000Lossless,
     uid.HTJ2KLossless,
+    uid.HTJ2KLosslessRPCL,
 ]
-LOSSY = [uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000]
+LOSSY = [uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLSNearLossless, uid.JPEG2000, uid.HTJ2K]
 
 
 def named(syntax: uid.UID) -> str:
@@ -114,11 +112,33 @@ def test_a_jp2_file_in_place_of_a_codestream_is_read():
     assert np.array_equal(image.pixels, full_range(GREY))
 
 
-@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.RLELossless], ids=named)
+@pytest.mark.parametrize(
+    "syntax", [*NATIVE, uid.RLELossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless], ids=named
+)
 def test_bits_above_the_stored_ones_are_dropped(syntax):
     overlay = stored(12, False) | np.uint16(0xA000)
-    image = decode(dicom(overlay, transfer_syntax=syntax, bits_stored=12))
+    image = decode(dicom(overlay, transfer_syntax=syntax, BitsStored=12, HighBit=11))
     assert np.array_equal(image.pixels, full_range(stored(12, False)))
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.parametrize(("bits", "high_bit"), [(12, 15), (10, 13), (9, 8), (8, 15)])
+@pytest.mark.parametrize("syntax", [*NATIVE, uid.RLELossless], ids=named)
+def test_the_stored_bits_may_lie_anywhere(syntax, bits, high_bit, signed):
+    values = stored(bits, signed)
+    words = (values.astype(np.int64) << (high_bit - bits + 1)) & (2 ** (high_bit + 1) - 1)
+    below, above = 2 ** (high_bit - bits + 1) - 1, 2**16 - 2 ** (high_bit + 1)  # all ones, as overlays could be
+    words = (words | below | above).astype(np.uint16).view(np.int16 if signed else np.uint16)
+    image = decode(dicom(words, transfer_syntax=syntax, bits_stored=bits, HighBit=high_bit))
+    assert np.array_equal(image.pixels, full_range(values))
+    assert image.bits == bits
+
+
+@pytest.mark.parametrize("signed", [False, True], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("bits", range(8, 17))
+def test_every_depth_of_8_to_16_bits_in_16(bits, signed):
+    values = stored(16, signed) >> (16 - bits)
+    assert np.array_equal(decode(dicom(values, bits_stored=bits)).pixels, full_range(values))
 
 
 def test_a_sample_of_32_bits_is_read():
@@ -171,15 +191,6 @@ def test_the_first_window_is_applied_after_the_rescale(function, signed):
 
 def test_a_negative_slope_inverts():
     assert np.array_equal(decode(dicom(RAMP, RescaleSlope=-1, RescaleIntercept=0)).pixels, 255 - RAMP)
-
-
-def lookup_table(entries: np.ndarray, first: int, bits: int, byte_order: str = "<") -> Dataset:
-    """Make an item of a Modality or VOI LUT Sequence, with the first input value as its 16 bits."""
-    item = Dataset()
-    item.add_new("LUTDescriptor", "US", [len(entries) % 2**16, first % 2**16, bits])
-    width = 1 if entries.dtype == np.uint8 else 2
-    item.add_new("LUTData", "OW", entries.astype(f"{byte_order}u{width}").tobytes())
-    return item
 
 
 SQUARES = np.arange(256) ** 2  # 0..65025
@@ -281,6 +292,19 @@ def test_rgb_becomes_luminance(syntax):
     assert np.abs(image.pixels - expected).max() <= (9 if syntax == uid.JPEGBaseline8Bit else 1)
 
 
+def test_rgb_may_come_by_plane_or_without_saying_how():
+    planes = np.ascontiguousarray(np.moveaxis(COLOUR, -1, 0)).tobytes()
+    by_plane = dicom(COLOUR, photometric_interpretation="RGB", PixelData=planes, PlanarConfiguration=1)
+    by_pixel = dicom(COLOUR, photometric_interpretation="RGB", PlanarConfiguration=None)
+    assert np.array_equal(decode(by_plane).pixels, decode(by_pixel).pixels)
+
+
+def test_ybr_422_holds_two_luminances_a_pair():
+    pairs = np.dstack([RAMP[:, ::2], RAMP[:, 1::2], RAMP[:, ::2], RAMP[:, ::2]])  # Y1 Y2 CB CR
+    image = decode(dicom(COLOUR, photometric_interpretation="YBR_FULL_422", PixelData=pairs.tobytes()))
+    assert np.array_equal(image.pixels, RAMP)
+
+
 def test_the_luminance_of_ybr_is_its_first_sample():
     image = decode(dicom(COLOUR, photometric_interpretation="YBR_FULL"))
     assert np.array_equal(image.pixels, RAMP)
@@ -310,10 +334,13 @@ def test_palette_colour_becomes_luminance():
         (CorruptImage, {"BitsStored": None}),
         (CorruptImage, {"BitsStored": 0}),
         (CorruptImage, {"BitsStored": 9}),
+        (CorruptImage, {"BitsStored": 6, "HighBit": 4}),
+        (CorruptImage, {"BitsStored": 6, "HighBit": 8}),
         (CorruptImage, {"PixelRepresentation": None}),
         (CorruptImage, {"PixelData": bytes(200)}),
         (CorruptImage, {"PixelData": bytes(600)}),
-        (UnsupportedPixels, {"BitsStored": 6, "HighBit": 7}),
+        (UnsupportedPixels, {"transfer_syntax": uid.JPEGLSLossless, "BitsStored": 6, "HighBit": 7}),
+        (UnsupportedView, {"ViewPosition": "LL"}),
         (UnsupportedPixels, {"SamplesPerPixel": 3}),
         (UnsupportedPixels, {"PhotometricInterpretation": "HSV"}),
         (UnsupportedPixels, {"PhotometricInterpretation": None}),
@@ -334,7 +361,6 @@ def test_refusals(error, tags):
         ("1.2.3.4.5", "1.2.3.4.5"),
         ("1.2.840.10008.1.1", "1.2.840.10008.1.1"),
         ("DOE^JANE", "unreadable"),
-        ("", "names no transfer syntax"),
     ],
 )
 def test_another_transfer_syntax_is_named(syntax, name):
@@ -343,7 +369,7 @@ def test_another_transfer_syntax_is_named(syntax, name):
     end = start + 2 + int.from_bytes(data[start : start + 2], "little")
     value = syntax.encode() + b"\0" * (len(syntax) % 2)
     data = data[:start] + len(value).to_bytes(2, "little") + value + data[end:]
-    with pytest.raises(UnsupportedTransferSyntax if syntax else CorruptImage, match=name):
+    with pytest.raises(UnsupportedTransferSyntax, match=name):
         decode(data)
 
 
@@ -412,11 +438,6 @@ def test_garbage_after_the_magic_is_corrupt():
         decode(bytes(128) + b"DICM" + bytes(range(256)) * 9)
 
 
-def test_a_file_without_preamble_is_named():
-    with pytest.raises(UnsupportedFormat, match="preamble"):
-        decode(dicom(RAMP)[132:])
-
-
 def test_what_follows_the_pixel_data_is_ignored():
     assert np.array_equal(decode(dicom(RAMP) + b"\xfc\xff\xfc\xffOB\0\0\xff\xff\xff\x7f").pixels, RAMP)
 
@@ -437,6 +458,59 @@ def test_inflation_is_bounded_whatever_the_group_length_says():
     data[140:144] = bytes(4)
     with pytest.raises(BodyTooLarge):
         decode(bytes(data), DecodeLimits(max_bytes=1_000_000))
+
+
+def with_codestream(codestream: bytes, syntax: uid.UID) -> bytes:
+    return dicom(GREY, transfer_syntax=syntax, PixelData=encapsulate([codestream]))
+
+
+def test_tile_part_lengths_that_lie_never_reach_the_decoder():
+    """OpenJPEG 2.5.4 writes beyond its heap here: one length, and tile-parts that do not say how many they are."""
+    resolutions = imagecodecs.HTJ2K.TILEPART.RESOLUTIONS
+    codestream = bytearray(imagecodecs.htj2k_encode(GREY, resolutions=5, tilepart=resolutions, tlm=True))
+    tile_part = start_of_first = codestream.index(b"\xff\x90")
+    while codestream.startswith(b"\xff\x90", tile_part):
+        codestream[tile_part + 11] = 0  # TNsot
+        tile_part += int.from_bytes(codestream[tile_part + 6 : tile_part + 10], "big")  # Psot
+    start = codestream.index(b"\xff\x55")
+    lengths = b"\xff\x55\0\x0a" + codestream[start + 4 : start + 12]  # TLM with the first entry alone
+    lying = bytes(codestream[:start] + lengths + codestream[start_of_first:])
+    assert np.array_equal(decode(with_codestream(lying, uid.HTJ2KLossless)).pixels, full_range(GREY))
+
+
+def test_an_unknown_segment_of_jpeg_2000_never_reaches_the_decoder(monkeypatch):
+    monkeypatch.setattr(imagecodecs, "jpeg2k_decode", None)
+    codestream = bytes(imagecodecs.jpeg2k_encode(GREY, 0, reversible=True, codecformat="j2k"))
+    start = codestream.index(b"\xff\x52")
+    hidden = b"\xff\x79\0\x0c" + b"\xff\x55\0\x08\0\x50\0\1\0\1"  # tile-part lengths, within
+    with pytest.raises(CorruptImage, match="ValueError"):
+        decode(with_codestream(codestream[:start] + hidden + codestream[start:], uid.JPEG2000Lossless))
+
+
+@pytest.mark.parametrize(
+    "segment",
+    [b"\xff\xf8\0\x0a\4\3" + b"\xff" * 6, b"\xff\xf7\0\x0b\x08\xff\xff\xff\xff\1\1\x11\0", b"\xff\xfe\0\2" * 2000],
+    ids=["oversize", "another size before", "comments without end"],
+)
+def test_a_jpeg_ls_header_that_lies_never_reaches_the_decoder(segment, monkeypatch):
+    monkeypatch.setattr(imagecodecs, "jpegls_decode", None)
+    codestream = bytes(imagecodecs.jpegls_encode(GREY))
+    with pytest.raises(CorruptImage, match="ValueError"):
+        decode(with_codestream(codestream[:2] + segment + codestream[2:], uid.JPEGLSLossless))
+
+
+def test_jpeg_ls_without_an_end_never_reaches_the_decoder(monkeypatch):
+    """CharLS 2.4.3 spends seconds on some of it."""
+    monkeypatch.setattr(imagecodecs, "jpegls_decode", None)
+    codestream = bytes(imagecodecs.jpegls_encode(GREY))
+    with pytest.raises(CorruptImage, match="ValueError"):
+        decode(with_codestream(codestream[:-2], uid.JPEGLSLossless))
+
+
+def test_fill_bytes_between_the_markers_of_jpeg_ls_are_allowed():
+    codestream = bytes(imagecodecs.jpegls_encode(GREY))
+    filled = codestream[:2] + b"\xff\xff" + codestream[2:]
+    assert np.array_equal(decode(with_codestream(filled, uid.JPEGLSLossless)).pixels, full_range(GREY))
 
 
 @pytest.mark.parametrize("syntax", [*LOSSLESS, *LOSSY], ids=named)
@@ -461,28 +535,3 @@ def test_a_16_bit_image_is_never_held_as_floats():
         assert tracemalloc.get_traced_memory()[1] < 6 * values.size
     finally:
         tracemalloc.stop()
-
-
-@pytest.mark.filterwarnings("ignore::UserWarning:pydicom")
-@pytest.mark.parametrize(
-    ("name", "reference"),
-    [
-        ("MR_small_RLE.dcm", "MR_small.dcm"),
-        ("MR_small_bigendian.dcm", "MR_small.dcm"),
-        ("MR_small_implicit.dcm", "MR_small.dcm"),
-        ("MR_small_jp2klossless.dcm", "MR_small.dcm"),
-        ("MR_small_jpeg_ls_lossless.dcm", "MR_small.dcm"),
-        ("SC_rgb_jpeg_gdcm.dcm", "SC_rgb_rle.dcm"),
-        ("SC_rgb_gdcm_KY.dcm", "SC_rgb_rle.dcm"),
-    ],
-)
-def test_files_of_other_encoders_agree(name, reference):
-    """pydicom's wheel holds these; other programs wrote them."""
-    limits = DecodeLimits(modalities=("MR", "OT"))
-    images = []
-    for file in (name, reference):
-        path = get_testdata_file(file, download=False)
-        if path is None:
-            pytest.skip(f"this pydicom comes without {file}")
-        images.append(decode(Path(path).read_bytes(), limits).pixels)
-    assert np.array_equal(*images)
