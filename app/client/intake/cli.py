@@ -5,7 +5,8 @@ Results go to files and standard output, progress and troubles to standard error
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -27,7 +28,7 @@ _STDIN: Final = "-"
 _KEY_VARIABLE: Final = "CXR_API_KEY"
 _LEDGER: Final = Path(typer.get_app_dir("cxr-intake", roaming=False)) / "ledger.sqlite"
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def main() -> None:
@@ -65,9 +66,7 @@ def cxr_intake(
         typer.Option(min=0, help="Time for all retries of a file. If no file is answered that long: exit code 3."),
     ] = 120,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for one answer.")] = 65,
-    ledger: Annotated[
-        Path, typer.Option(help="Where answers are recorded; one intake at a time.", show_default="of the user")
-    ] = _LEDGER,
+    ledger: Annotated[Path, typer.Option(help="Where answers are recorded; one intake at a time.")] = _LEDGER,
     export_to: Annotated[
         list[Path] | None,
         typer.Option("--export", help="Write the results of these files: .jsonl or .csv; repeatable."),
@@ -117,8 +116,8 @@ def cxr_intake(
         )
         names = tuple(paths or ())
         if dry_run_only:
-            with Ledger(ledger, look_only=True) as opened:
-                code = dry_run(_select(names, own, null=null), opened, plan, as_json_lines=json_lines)
+            with Ledger(ledger, look_only=True) as opened, closing(_select(names, own, null=null)) as selection:
+                code = dry_run(selection, opened, plan, as_json_lines=json_lines)
         elif not names and watch is None:
             code = _export_all(ledger, exports)
         else:
@@ -155,7 +154,7 @@ def _checked(
     return exports
 
 
-def _select(names: tuple[str, ...], own: Own, *, null: bool) -> Iterator[Selected]:
+def _select(names: tuple[str, ...], own: Own, *, null: bool) -> Generator[Selected]:
     def of(name: str) -> Iterator[str]:
         return listed(sys.stdin.buffer, nul=null) if name == _STDIN else expand([name])
 

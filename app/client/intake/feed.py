@@ -25,12 +25,14 @@ class Feed:
     Attributes:
         selected: Files that were to be sent, as far as they were looked for.
         finished: Of these, those that have their record.
+        is_exhausted: There were no more.
         interrupted: A signal stopped it.
         error: Why it stopped otherwise.
     """
 
     selected: int = 0
     finished: int = 0
+    is_exhausted: bool = False
     interrupted: bool = False
     error: BaseException | None = None
 
@@ -97,13 +99,11 @@ def feed(
             try:
                 _submit(selection, feeder, pool, concurrency, stop)
             except KeyboardInterrupt:
-                feeder.feed.interrupted = True
-            finally:
-                if feeder.feed.interrupted:
-                    stop.set()
-                    report.say("Stopping: what is in flight is finished. Once more ends it at once.")
                 for number in _SIGNALS:
                     signal.signal(number, _end_at_once)
+                feeder.feed.interrupted = True
+                stop.set()
+                report.say("Stopping: what is in flight is finished. Once more ends it at once.")
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -119,11 +119,18 @@ def _submit(
             feeder.report.skipped(selected)
             continue
         feeder.feed.selected += 1
-        while not free.acquire(timeout=_LOOK_SECONDS):  # a wait without end cannot be interrupted on Windows
-            pass
+        _take(free)
         if stop.is_set():
             return
         pool.submit(feeder.work, selected).add_done_callback(lambda _: free.release())
+    feeder.feed.is_exhausted = True
+    for _ in range(concurrency):  # until the last one is finished
+        _take(free)
+
+
+def _take(free: threading.Semaphore) -> None:
+    while not free.acquire(timeout=_LOOK_SECONDS):  # a wait without end cannot be interrupted on Windows
+        pass
 
 
 def _end_at_once(*_: Any) -> None:

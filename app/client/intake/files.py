@@ -2,7 +2,7 @@
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
@@ -70,7 +70,7 @@ class Own:
         )
 
 
-def select(names: Iterable[str], own: Own) -> Iterator[Selected]:
+def select(names: Iterable[str], own: Own) -> Generator[Selected]:
     """Find the files behind names.
 
     Folders are searched to any depth, but not through links, so that no loop of these is endless. Nothing is sorted

@@ -2,7 +2,8 @@
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ class Run:
 
 
 def intake(
-    run: Run, client: CxrClient, ledger: Ledger, selection: Iterable[Selected], own: Own, total: int | None
+    run: Run, client: CxrClient, ledger: Ledger, selection: Generator[Selected], own: Own, total: int | None
 ) -> int:
     """Send a selection, or what comes into the watched folder, and record and report each answer.
 
@@ -57,7 +58,7 @@ def intake(
         run: What to do.
         client: Of the service.
         ledger: Where answers are recorded.
-        selection: What to send; not looked at where a folder is watched.
+        selection: What to send, closed at the end; not looked at where a folder is watched.
         own: What is never to be sent.
         total: Files in the selection, for the progress bar; None if not known.
 
@@ -76,7 +77,7 @@ def intake(
     if run.watch is not None:
         watch = Watch(os.fspath(run.watch), own, run.settle_seconds, stop, idle=exporter.write_if_changed)
         selection = watch.files()
-    with Report(total=total, as_json_lines=run.as_json_lines) as report:
+    with Report(total=total, as_json_lines=run.as_json_lines) as report, closing(selection):
         result = feed(
             _announcing(selection, handler, report),
             handler.handle,
@@ -134,17 +135,17 @@ def _conclude(result: Feed, ledger: Ledger, report: Report, exporter: "_Exporter
     if result.error:
         raise result.error
     if result.interrupted:
-        report.say(f"Stopped by a signal{_left(left, watch)}. Start the same command again to go on.")
+        report.say(f"Stopped by a signal: {_left(result, left)}. Start the same command again to go on.")
     elif not result.selected:
         raise NotUsable("No file is selected: there is none, or all are hidden or written by the intake itself.")
-    is_incomplete = left or (result.interrupted and not watch)
+    is_incomplete = left or not (result.is_exhausted or watch)
     return SOME_FAILED if counts.refused or counts.failed or is_incomplete else OK
 
 
-def _left(left: int, watch: Watch | None) -> str:
-    if watch:
-        return f", {left} files left" if left else ""
-    return f"; {left} files that were begun, and all that follow, are left" if left else "; what follows is left"
+def _left(result: Feed, left: int) -> str:
+    begun = f"{left} files that were found" if left else ""
+    further = "" if result.is_exhausted else "what was not looked for yet"
+    return f"{' and '.join(filter(None, [begun, further])) or 'nothing'} is left"
 
 
 class _Exporter:

@@ -4,7 +4,8 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -44,16 +45,17 @@ class Watch:
         self._postponed: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self.unsettled = 0
 
-    def files(self) -> Iterator[Selected]:
+    def files(self) -> Generator[Selected]:
         """Offer files until the watch is stopped."""
-        while not self._stop.is_set():
-            offered = 0
-            for found in self._look():
-                offered += 1
-                yield found
-            if not offered:
-                self._idle()
-            self._stop.wait(self._settle_seconds / 2)
+        with closing(self._once):
+            while not self._stop.is_set():
+                offered = 0
+                for found in self._look():
+                    offered += 1
+                    yield found
+                if not offered:
+                    self._idle()
+                self._stop.wait(self._settle_seconds / 2)
 
     def postpone(self, selected: Selected) -> None:
         """Offer a file again after a while, although it did not change; any thread may call this."""

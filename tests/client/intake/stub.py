@@ -68,6 +68,11 @@ class Stub:
         return self.answer(path, body, before)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: Any) -> None:
+        """A caller that was killed has gone."""
+
+
 @contextmanager
 def serving(stub: Stub, port: int = 0) -> Iterator[Stub]:
     """Serve it at ``stub.url``."""
@@ -95,7 +100,7 @@ def serving(stub: Stub, port: int = 0) -> Iterator[Stub]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with _Server(("127.0.0.1", port), Handler) as server:
         stub.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
