@@ -1,5 +1,6 @@
 """The README's commands do what it says, as far as they can run here."""
 
+import os
 import re
 import shlex
 import shutil
@@ -11,14 +12,20 @@ from typing import Final
 import pytest
 import typer
 
+from tests.app.gates import wait_until
 from tests.app.server import ROOT, Server
 from tests.images import dicom, encode, radiograph
 from training.__main__ import app as training_app
 
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
-COMMANDS: Final = [
-    line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line
-]
+ADDRESS: Final = "http://127.0.0.1:8000"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS: Final = [line for block in blocks("sh") for line in block.splitlines() if line]
 
 
 def commands(word: str) -> list[str]:
@@ -26,20 +33,73 @@ def commands(word: str) -> list[str]:
 
 
 def test_every_command_is_of_a_kind_that_is_tried_here_or_known_to_need_docker() -> None:
-    kinds = ("curl", "make", "training", "docker", ".venv/train/bin/pip", ".venv/bench", ".venv/bench/bin/pip")
+    kinds = (
+        "mkdir",
+        ".venv/client",
+        ".venv/client/bin/pip",
+        "examples/intake.py",
+        "curl",
+        "make",
+        "training",
+        "docker",
+        ".venv/train/bin/pip",
+        ".venv/bench",
+        ".venv/bench/bin/pip",
+    )
     kinds += tuple(f"benchmarks/{path.name}" for path in (ROOT / "benchmarks").glob("*.py"))
     assert [c for c in COMMANDS if not any(kind in shlex.split(c) for kind in kinds)] == []
 
 
-@pytest.mark.parametrize("command", commands("curl"))
-def test_curl_gets_an_answer(command: str, server: Server, tmp_path: Path) -> None:
-    if not shutil.which("curl"):
-        pytest.skip("curl is not installed")
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with the images that the examples name."""
     (tmp_path / "chest-xray.png").write_bytes(encode(radiograph(), "PNG"))
     (tmp_path / "chest-xray.dcm").write_bytes(dicom(radiograph().astype("uint16") * 16, bits_stored=12))
-    arguments = shlex.split(command.replace("http://127.0.0.1:8000", server.url))
-    answer = subprocess.run([*arguments, "-sS", "--fail"], cwd=tmp_path, capture_output=True, check=True)
-    assert answer.stdout or (tmp_path / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", commands("curl"))
+def test_curl_gets_an_answer(command: str, server: Server, images: Path) -> None:
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    arguments = shlex.split(command.replace(ADDRESS, server.url))
+    answer = subprocess.run([*arguments, "-sS", "--fail"], cwd=images, capture_output=True, check=True)
+    assert answer.stdout or (images / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_does_what_it_says(
+    code: str, server: Server, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(images)
+    exec(compile(code.replace(ADDRESS, server.url), "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "COVID" in printed
+    assert "unsupported_format" in printed or "Refused" not in code
+    assert (images / "heatmap.png").exists() == ("heatmap" in code)
+
+
+@pytest.mark.parametrize("command", blocks("powershell"))
+def test_powershell_gets_an_answer(command: str, server: Server, images: Path) -> None:
+    if not shutil.which("pwsh"):
+        pytest.skip("PowerShell is not installed")
+    command = f"{command.replace(ADDRESS, server.url).strip()} | ConvertTo-Json"
+    answer = subprocess.run(["pwsh", "-NoProfile", "-Command", command], cwd=images, capture_output=True, check=True)
+    assert b"probabilities" in answer.stdout
+
+
+def test_the_intake_example_fills_its_table(server: Server, images: Path) -> None:
+    [make_folder], [command] = commands("mkdir"), commands("examples/intake.py")
+    subprocess.run(shlex.split(make_folder), cwd=images, check=True)
+    shutil.copy(images / "chest-xray.png", images / "incoming")
+    _, script, *arguments = shlex.split(command.replace(ADDRESS, server.url))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, ROOT / script, *arguments], cwd=images, env=environment) as process:
+        try:
+            wait_until((images / "incoming" / "done" / "chest-xray.png").exists)
+        finally:
+            process.terminate()
+    assert "chest-xray.png" in (images / "answers.csv").read_text()
 
 
 @pytest.mark.parametrize("command", commands("make"))

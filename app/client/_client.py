@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpx
 
@@ -18,6 +18,9 @@ DEFAULT_URL: Final = "http://127.0.0.1:8000"
 
 DEFAULT_TIMEOUT: Final = httpx.Timeout(65, connect=10)
 """Seconds. Longer than the service's own deadline (60 s unless set), so that its answer comes before ours."""
+
+_KEEP_ALIVE_SECONDS: Final = 2
+"""Shorter than that of the service (uvicorn's 5 s), so that no image is sent on a connection that it is closing."""
 
 _READY: Final = "ready"
 
@@ -50,15 +53,8 @@ class CxrClient:
         Raises:
             ValueError: The address or the key cannot be one.
         """
-        self.url = _checked_url(url)
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers=_headers(api_key),
-            timeout=timeout,
-            transport=transport,
-            trust_env=trust_env,
-            verify=_tls(),
-        )
+        self._url = _checked_url(url)
+        self._http = httpx.Client(transport=transport, **_options(self._url, api_key, timeout, trust_env))
 
     def predict(self, image: Image, *, explain: bool = False) -> Prediction:
         """Ask for the probabilities of one image.
@@ -119,11 +115,11 @@ class CxrClient:
         self.close()
 
     def _get(self, path: str) -> bytes:
-        with _failures(self.url):
+        with _failures(self._url):
             return _content(self._http.get(path))
 
     def _post(self, path: str, image: Image, params: dict[str, str]) -> bytes:
-        with Upload(image) as upload, _failures(self.url):
+        with Upload(image) as upload, _failures(self._url):
             return _content(self._http.post(path, params=params, content=upload.chunks(), headers=upload.headers))
 
 
@@ -147,15 +143,8 @@ class AsyncCxrClient:
         Raises:
             ValueError: The address or the key cannot be one.
         """
-        self.url = _checked_url(url)
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers=_headers(api_key),
-            timeout=timeout,
-            transport=transport,
-            trust_env=trust_env,
-            verify=_tls(),
-        )
+        self._url = _checked_url(url)
+        self._http = httpx.AsyncClient(transport=transport, **_options(self._url, api_key, timeout, trust_env))
 
     async def predict(self, image: Image, *, explain: bool = False) -> Prediction:
         """Ask for the probabilities of one image, as ``CxrClient.predict`` does."""
@@ -187,11 +176,11 @@ class AsyncCxrClient:
         await self.aclose()
 
     async def _get(self, path: str) -> bytes:
-        with _failures(self.url):
+        with _failures(self._url):
             return _content(await self._http.get(path))
 
     async def _post(self, path: str, image: Image, params: dict[str, str]) -> bytes:
-        with Upload(image) as upload, _failures(self.url):
+        with Upload(image) as upload, _failures(self._url):
             return _content(
                 await self._http.post(path, params=params, content=upload.chunks_async(), headers=upload.headers)
             )
@@ -207,6 +196,18 @@ def _checked_url(url: str) -> httpx.URL:
     return parsed
 
 
+def _options(url: httpx.URL, api_key: str | None, timeout: float | httpx.Timeout, trust_env: bool) -> dict[str, Any]:
+    """Return what httpx's clients of both kinds are set up with."""
+    return {
+        "base_url": url,
+        "headers": _headers(api_key),
+        "timeout": timeout,
+        "limits": httpx.Limits(keepalive_expiry=_KEEP_ALIVE_SECONDS),
+        "trust_env": trust_env,
+        "verify": _tls(),
+    }
+
+
 def _headers(api_key: str | None) -> dict[str, str]:
     if api_key is None:
         return {}
@@ -219,7 +220,7 @@ def _headers(api_key: str | None) -> dict[str, str]:
 
 
 def _tls() -> ssl.SSLContext:
-    """Trust the authorities that the system trusts (``SSL_CERT_FILE`` adds to them), not a bundle of httpx's own.
+    """Trust the authorities that the system trusts, or ``SSL_CERT_FILE`` names, and not a list of httpx's own.
 
     A hospital's service has a certificate of the hospital's authority, which its administrators put there.
     """
@@ -238,6 +239,8 @@ def _failures(url: httpx.URL) -> Iterator[None]:
     place = url.copy_with(userinfo=b"")
     try:
         yield
+    except httpx.TimeoutException as error:
+        raise ConnectionFailed(f"No answer from {place} in time ({type(error).__name__}).") from error
     except httpx.TransportError as error:
         reason = str(error) or type(error).__name__
         raise ConnectionFailed(f"No answer from {place}: {reason}. Is the service running there?") from error

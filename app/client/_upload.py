@@ -29,6 +29,7 @@ class Upload:
 
         Raises:
             OSError: The file cannot be read.
+            TypeError: It is a stream of text.
         """
         self._close = ExitStack()
         self._stream = self._open(image)
@@ -67,6 +68,8 @@ class Upload:
         if isinstance(image, str | os.PathLike):
             # Buffered: closing it, where a request is cancelled, then waits for a read on another thread.
             return self._close.enter_context(Path(image).open("rb"))
+        if isinstance(image, io.TextIOBase):
+            raise TypeError("Received a stream of text. Open the file in binary mode: open(path, 'rb').")
         return image
 
     def _read(self) -> bytes:
@@ -75,9 +78,10 @@ class Upload:
         chunk = self._stream.read(min(_CHUNK_BYTES, self._left))
         self._left -= len(chunk)
         # Found before the last piece is sent, so that half a file is never answered as if it were the image.
-        shorter, longer = self._left and not chunk, chunk and not self._left and self._stream.read(1)
-        if shorter or longer:
-            raise OSError(f"The file became {'shorter' if shorter else 'longer'} while it was being sent.")
+        if self._left and not chunk:
+            raise OSError("The file became shorter while it was being sent. Send it once it is complete.")
+        if chunk and not self._left and self._stream.read(1):
+            raise OSError("The file became longer while it was being sent. Send it once it is complete.")
         return chunk
 
 

@@ -1,0 +1,40 @@
+"""Every error of the service is, for the client, an exception of the right kind."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from app import client, errors
+from app.api.problems import MEDIA_TYPE, status_of
+from app.api.schemas import Problem
+from app.client import CxrClient
+
+
+def concrete(kind: type[errors.CxrError]) -> Iterator[type[errors.CxrError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        yield from concrete(below)
+
+
+KINDS = [
+    *((error, client.Refused) for error in concrete(errors.UploadError) if error is not errors.UploadError),
+    *((error, client.Busy) for error in concrete(errors.Unavailable)),
+    (errors.BodyTooSlow, client.ApiError),
+    (errors.DeadlinePassed, client.Busy),
+    (errors.InferenceFailed, client.ServerFailed),
+]
+
+
+@pytest.mark.parametrize(("error", "kind"), KINDS)
+def test_error(error: type[errors.CxrError], kind: type[client.ApiError]) -> None:
+    status = status_of(error)
+    problem = Problem(title=status.phrase, status=status, code=error.code, detail="Why.", request_id="r-1")
+    answer = httpx.Response(status, content=problem.model_dump_json(), headers={"Content-Type": MEDIA_TYPE})
+    with (
+        CxrClient(transport=httpx.MockTransport(lambda _: answer)) as service,
+        pytest.raises(client.ApiError) as caught,
+    ):
+        service.predict(b"image")
+    assert type(caught.value) is kind
+    assert caught.value.args == (status, error.code, status.phrase, "Why.", "r-1", None)
