@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Final
 
+import httpx
 import typer
 from rich.console import Console
 
@@ -121,8 +122,8 @@ def cxr_intake(
         elif not names and watch is None:
             code = _export_all(ledger, exports)
         else:
-            run = Run(plan, concurrency, exports, json_lines, watch, settle_seconds)
             with _client(url, api_key_file, timeout) as client, Ledger(ledger) as opened:
+                run = Run(_without_password(url), plan, concurrency, exports, json_lines, watch, settle_seconds)
                 selection = _select(names, own, null=null)
                 code = intake(run, client, opened, selection, own, _total(names, own, watch))
     except IntakeStopped as error:
@@ -173,6 +174,10 @@ def _client(url: str, api_key_file: Path | None, timeout: float) -> CxrClient:
         return CxrClient(url, api_key=_api_key(api_key_file), timeout=timeout)
     except ValueError as error:
         raise NotUsable(str(error)) from error
+
+
+def _without_password(url: str) -> str:
+    return str(httpx.URL(url).copy_with(userinfo=b""))
 
 
 def _api_key(file: Path | None) -> str | None:

@@ -33,6 +33,7 @@ class Run:
     """What a run has to do.
 
     Attributes:
+        url: Where the service is, for people: without a password.
         plan: How files are handled.
         concurrency: Files in flight.
         exports: Where the results go.
@@ -41,6 +42,7 @@ class Run:
         settle_seconds: How long a file of it must not change.
     """
 
+    url: str
     plan: Plan
     concurrency: int
     exports: tuple[Path, ...] = ()
@@ -69,8 +71,8 @@ def intake(
         IntakeStopped: It could not go on; what was recorded stays, and is exported.
     """
     stop = threading.Event()
-    model = _ask_for_model(client, Tries(run.plan.limits, stop))
-    ledger.begin_run(str(client.url.copy_with(userinfo=b"")))
+    model = _ask_for_model(run.url, client, Tries(run.plan.limits, stop))
+    ledger.begin_run(run.url)
     handler = Handler(client, ledger, run.plan, model, stop)
     exporter = _Exporter(ledger, run.exports)
     watch = None
@@ -89,9 +91,8 @@ def intake(
     return _conclude(result, ledger, report, exporter, watch)
 
 
-def _ask_for_model(client: CxrClient, tries: Tries) -> Model:
+def _ask_for_model(place: str, client: CxrClient, tries: Tries) -> Model:
     """Ask what the service serves; one that does not answer is not waited for, one that starts is."""
-    place = client.url.copy_with(userinfo=b"")
     try:
         return tries.run(lambda: _model_or_gone(client))
     except Unauthorized as error:
