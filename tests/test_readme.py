@@ -11,13 +11,16 @@ from typing import Final
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
+from app.client.intake.cli import app as intake_app
 from tests.app.gates import wait_until
 from tests.app.server import ROOT, Server
 from tests.images import dicom, encode, radiograph
 from training.__main__ import app as training_app
 
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
+INTAKE: Final = ".venv/client/bin/cxr-intake"
 ADDRESS: Final = "http://127.0.0.1:8000"
 
 
@@ -37,6 +40,7 @@ def test_every_command_is_of_a_kind_that_is_tried_here_or_known_to_need_docker()
         "mkdir",
         ".venv/client",
         ".venv/client/bin/pip",
+        ".venv/client/bin/cxr-intake",
         "examples/intake.py",
         "curl",
         "make",
@@ -100,6 +104,26 @@ def test_the_intake_example_fills_its_table(server: Server, images: Path) -> Non
         finally:
             process.terminate()
     assert "chest-xray.png" in (images / "answers.csv").read_text()
+
+
+@pytest.mark.parametrize("command", commands(INTAKE))
+def test_cxr_intake_accepts_the_options_and_answers(
+    command: str, server: Server, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = shlex.split(command)
+    arguments = words[words.index(INTAKE) + 1 :]
+    typer.main.get_command(intake_app).make_context("cxr-intake", list(arguments))
+    if "--watch" in arguments or "-" in arguments:
+        return
+    (images / "exports").mkdir()
+    for image in images.glob("chest-xray.*"):
+        image.rename(images / "exports" / image.name)
+    monkeypatch.chdir(images)
+    monkeypatch.setenv("CXR_URL", server.url)
+    result = CliRunner().invoke(intake_app, [*arguments, "--ledger", "ledger.sqlite"])
+    assert result.exit_code == 0, result.stderr
+    if "--export" in arguments:
+        assert "chest-xray.dcm" in Path(arguments[arguments.index("--export") + 1]).read_text()
 
 
 @pytest.mark.parametrize("command", commands("make"))
