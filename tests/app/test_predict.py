@@ -60,7 +60,8 @@ def test_answer_holds_what_the_design_says(server: Server, shipped: Artifact) ->
     response = server.client.post("/predict", content=IMAGES["PNG"])
     answer = response.json()
     assert set(answer) == {
-        "label", "probabilities", "threshold", "model", "input", "warnings", "heatmap", "request_id", "timings_ms",
+        "label", "probabilities", "threshold", "model", "input", "warnings", "heatmap", "preview", "request_id",
+        "timings_ms",
     }  # fmt: skip
     assert list(answer["probabilities"]) == ["non-COVID", "COVID-19"] == list(shipped.metadata.labels)
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
