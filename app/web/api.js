@@ -79,7 +79,9 @@ function secondsOf(header) {
 
 async function isReadable(file) {
   try {
-    await file?.slice(0, 1).arrayBuffer();
+    const reader = file?.stream().getReader(); // A slice of a vanished file reads as empty.
+    await reader?.read();
+    await reader?.cancel();
     return true;
   } catch {
     return false;

@@ -4,7 +4,7 @@ import { fetchModel, hasKey, predict, Problem, useKey } from "./api.js";
 import { message, quote, say, startLanguage } from "./language.js";
 import { render } from "./markdown.js";
 import { Queue } from "./queue.js";
-import { Result } from "./result.js";
+import { percent, Result } from "./result.js";
 
 /** Requests at a time: enough to share a batch, and few enough to leave the service to others. */
 const MOST_REQUESTS = 3;
@@ -102,7 +102,7 @@ function summarise() {
   const count = (state) => [...results].filter((result) => result.state === state).length;
   const counts = { total: results.size, answered: count("answered"), failed: count("failed"), open: count("open") };
   say(find("summary"), results.size ? "summary" : "none", counts);
-  find("remove-all").hidden = !results.size;
+  find("remove-all").hidden = results.size < 2;
 }
 
 /** Have a screen reader say something, after what it is saying. */
@@ -119,7 +119,7 @@ async function showModel() {
     const { digest, engine, metadata, card } = await fetchModel((seconds) => say(state, "modelBusy", { seconds }));
     say(find("model-name"), "modelVersion", metadata);
     quote(find("model-note"), metadata.note, "en");
-    quote(find("model-threshold"), metadata.threshold.toFixed(3));
+    quote(find("model-threshold"), percent(metadata.threshold));
     quote(find("model-engine"), engine, "en");
     quote(find("model-digest"), digest.slice(0, DIGEST_LENGTH));
     find("card-text").replaceChildren(render(card));
@@ -161,7 +161,7 @@ function takeKey() {
 function showCommand() {
   const address = new URL("predict?explain=true", document.baseURI);
   const header = hasKey() ? ' -H "Authorization: Bearer $CXR_KEY"' : "";
-  find("command").textContent = `curl --data-binary @chest-xray.dcm${header} "${address}"`;
+  find("command").textContent = `curl --data-binary @image.dcm${header} "${address}"`;
 }
 
 function offerCommand() {

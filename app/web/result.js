@@ -169,7 +169,7 @@ function placesFor(probability, threshold) {
 }
 
 /** Write a probability as a percentage; one that is not certain never looks so. */
-function percent(probability, places) {
+export function percent(probability, places = PLACES) {
   const least = 10 ** -places;
   if (probability > 0 && 100 * probability < least) return `<${least}%`;
   if (probability < 1 && 100 * probability > 100 - least) return `>${(100 - least).toFixed(places)}%`;
