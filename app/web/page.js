@@ -16,6 +16,7 @@ const DIGEST_LENGTH = 12;
 const find = (id) => document.getElementById(id);
 const queue = new Queue(MOST_REQUESTS);
 const results = new Set();
+let shownDigest = null;
 
 startLanguage();
 takeFiles();
@@ -32,6 +33,7 @@ function takeFiles() {
   });
   // Wherever a file is dropped: beside a target, the browser would leave the page for it.
   document.addEventListener("dragover", (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
     document.body.classList.add("is-dragging");
   });
@@ -39,6 +41,7 @@ function takeFiles() {
     if (!event.relatedTarget) document.body.classList.remove("is-dragging");
   });
   document.addEventListener("drop", (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
     document.body.classList.remove("is-dragging");
     addFiles([...event.dataTransfer.files]);
@@ -63,15 +66,19 @@ function start(result) {
   const { signal } = result.abort;
   queue.add(async () => {
     if (signal.aborted) return;
-    result.send();
+    const hadKey = hasKey();
     try {
-      await result.answer(await predict(result.file, signal, (seconds) => result.postpone(seconds)));
+      result.send();
+      const answer = await predict(result.file, signal, (seconds) => result.postpone(seconds));
+      await result.answer(answer);
+      if (answer.model.digest !== shownDigest) showModel(); // The service was started with another one.
     } catch (error) {
       if (signal.aborted) return;
-      result.fail(error instanceof Problem ? error : new Problem(0, { code: "unusable" }));
-      if (error.status === 401) askForKey();
       if (!(error instanceof Problem)) console.error(error);
+      result.fail(error instanceof Problem ? error : new Problem(0, { code: "unusable" }));
+      if (error.status === 401) askForKey(hadKey);
     }
+    if (signal.aborted) return;
     speak(result.spoken());
     summarise();
   });
@@ -115,6 +122,7 @@ function speak(text) {
 
 async function showModel() {
   const state = find("model-state");
+  const hadKey = hasKey();
   try {
     const { digest, engine, metadata, card } = await fetchModel((seconds) => say(state, "modelBusy", { seconds }));
     say(find("model-name"), "modelVersion", metadata);
@@ -122,18 +130,20 @@ async function showModel() {
     quote(find("model-threshold"), percent(metadata.threshold));
     quote(find("model-engine"), engine, "en");
     quote(find("model-digest"), digest.slice(0, DIGEST_LENGTH));
+    shownDigest = digest;
     find("card-text").replaceChildren(render(card));
     state.hidden = true;
     find("model").hidden = false;
   } catch (problem) {
+    state.hidden = false;
     if (problem.detail) quote(state, problem.detail, "en");
-    else say(state, "unreachable");
-    if (problem.status === 401) askForKey();
+    else say(state, problem.status ? "statusOnly" : "unreachable", { status: problem.status });
+    if (problem.status === 401) askForKey(hadKey);
   }
 }
 
-function askForKey() {
-  say(find("key-note"), hasKey() ? "keyRefused" : "keyNote");
+function askForKey(wasRefused) {
+  say(find("key-note"), wasRefused ? "keyRefused" : "keyNote");
   if (!find("key-form").hidden) return;
   find("key-form").hidden = false;
   find("key").focus();
@@ -160,7 +170,7 @@ function takeKey() {
 /** The line sends no file name: what curl's `-F` sends along can name a patient. */
 function showCommand() {
   const address = new URL("predict?explain=true", document.baseURI);
-  const header = hasKey() ? ' -H "Authorization: Bearer $CXR_KEY"' : "";
+  const header = hasKey() ? ' -H "Authorization: Bearer $CXR_API_KEY"' : "";
   find("command").textContent = `curl --data-binary @image.dcm${header} "${address}"`;
 }
 
