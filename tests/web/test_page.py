@@ -46,6 +46,7 @@ def test_a_dropped_image_is_answered_as_the_interface_answers_it(page: Page, ser
 
 
 def test_bar_and_threshold_stand_where_they_should(page: Page, server: Server) -> None:
+    page.emulate_media(reduced_motion="reduce")
     choose(page, file(PNG))
     expect_answer(results(page))
     answer = server.client.post("/predict", content=PNG).json()
@@ -54,7 +55,6 @@ def test_bar_and_threshold_stand_where_they_should(page: Page, server: Server) -
         found: Any = results(page).locator(selector).first.bounding_box()
         return found
 
-    page.wait_for_function("!document.getAnimations().length")
     track, fill, threshold = box(".bar-track"), box(".bar-fill"), box(".bar-threshold")
     assert fill["width"] / track["width"] == pytest.approx(answer["probabilities"]["COVID-19"], abs=0.01)
     centre = threshold["x"] + threshold["width"] / 2 - track["x"]
@@ -189,6 +189,19 @@ def test_copying_works_without_https_too(page: Page) -> None:
     page.get_by_role("button", name="Copy").click()
     expect(page.locator("#copied")).to_have_text("Copied.")
     assert page.evaluate("getSelection().toString()") == page.locator("#command").inner_text()
+
+
+def test_a_proxy_may_give_the_page_a_path(context: BrowserContext, server: Server) -> None:
+    def forward(route: Route) -> None:
+        route.continue_(url=route.request.url.replace("/cxr/", "/"))
+
+    context.route(f"{server.url}/cxr/**", forward)
+    page = context.new_page()
+    page.goto(f"{server.url}/cxr/")
+    choose(page, file(PNG))
+    expect_answer(results(page))
+    expect(page.locator("#model-name")).to_be_visible()
+    expect(page.locator("#command")).to_contain_text(f"{server.url}/cxr/predict?")
 
 
 def test_a_busy_service_is_tried_again(context: BrowserContext, serve: Serve) -> None:
