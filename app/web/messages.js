@@ -51,7 +51,7 @@ const en = {
   opacity: "Heatmap opacity",
   heatmapNote: "Red to yellow: what spoke for COVID-19 in this model. It does not locate disease.",
   announced: "{name}: {label}. Probability of {positive} {probability}, threshold {threshold}. Not a diagnosis.",
-  announcedWarnings: "{name}: warnings: {count}.",
+  announcedWarnings: "Warnings: {count}.",
 
   refused: "{name}: {title}",
   http400: "The request was not understood",
@@ -143,7 +143,7 @@ const ko = {
   opacity: "히트맵 불투명도",
   heatmapNote: "빨강에서 노랑: 이 모델이 COVID-19의 근거로 본 부분입니다. 병변의 위치를 나타내지 않습니다.",
   announced: "{name}: {label}. {positive} 확률 {probability}, 임계값 {threshold}. 진단이 아닙니다.",
-  announcedWarnings: "{name}: 경고 {count}건.",
+  announcedWarnings: "경고 {count}건.",
 
   refused: "{name}: {title}",
   http400: "요청을 이해할 수 없습니다",

@@ -113,7 +113,9 @@ export class Result {
       const detail = this.#find(".refusal-detail").textContent;
       return `${message("refused", { name, title: message(titleOf(this.problem)) })}. ${detail}`;
     }
-    return message("announced", { name, ...this.summary });
+    const count = this.#find(".warnings").childElementCount;
+    const warned = count ? ` ${message("announcedWarnings", { count })}` : "";
+    return message("announced", { name, ...this.summary }) + warned;
   }
 
   #showReading({ label, probabilities, threshold, model, input, warnings, request_id: request }) {

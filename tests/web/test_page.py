@@ -61,6 +61,26 @@ def test_bar_and_threshold_stand_where_they_should(page: Page, server: Server) -
     assert centre / track["width"] == pytest.approx(answer["threshold"], abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("probability", "threshold", "shown"),
+    [
+        (0.33844, 0.33845, ("33.844%", "33.845%")),
+        (0.99996, 0.5, (">99.9%", "50.0%")),
+        (0.00004, 0.5, ("<0.1%", "50.0%")),
+        (1, 0.5, ("100.0%", "50.0%")),
+    ],
+)
+def test_rounding_decides_nothing(
+    page: Page, server: Server, probability: float, threshold: float, shown: tuple[str, str]
+) -> None:
+    answer = server.client.post("/predict?explain=true&preview=true", content=PNG).json()
+    changes = {"probabilities": {"non-COVID": 1 - probability, "COVID-19": probability}, "threshold": threshold}
+    page.route("**/predict?*", lambda route: route.fulfill(json={**answer, **changes}))
+    choose(page, file(PNG))
+    meter = results(page).get_by_role("meter", name="Probability of COVID-19")
+    expect(meter).to_have_attribute("aria-valuetext", "{}, threshold {}".format(*shown))
+
+
 def test_the_name_of_a_file_stays_in_the_browser(page: Page, server: Server) -> None:
     sent = list[Request]()
     page.on("request", lambda request: sent.append(request))
@@ -131,6 +151,7 @@ def test_several_files_each_get_their_own(page: Page, server: Server) -> None:
     expect(results(page).nth(1).get_by_role("button", name="Try notes.txt again")).to_be_hidden()
     expect(page.locator("#spoken")).to_contain_text("notes.txt: Not an image that the service reads.")
     expect(results(page).nth(2).locator(".warnings")).to_contain_text("Warning The image is 150 x 160 pixels")
+    expect(page.locator("#spoken")).to_contain_text("Not a diagnosis. Warnings: 1.")
 
 
 def test_results_can_be_removed(page: Page) -> None:
