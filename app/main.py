@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 
 from app.api import problems
 from app.api.context import RequestContext
+from app.api.page import page_router
 from app.api.routes import router
 from app.api.unread import UnreadBody
 from app.artifact import Artifact
@@ -68,6 +69,7 @@ def create_app(
     )
     app.state.service = service
     app.include_router(router)
+    app.include_router(page_router())
     problems.install(app)
     app.add_middleware(RequestContext, metrics=service.metrics)
     app.add_middleware(UnreadBody)

@@ -1,4 +1,4 @@
-"""The heatmap laid over the image, for ``POST /explain``."""
+"""The decoded image to look at: with the heatmap over it for ``POST /explain``, small for a preview."""
 
 import io
 from typing import Final
@@ -9,6 +9,9 @@ from PIL import Image, ImageOps
 
 LONGEST_SIDE: Final = 1024
 """Larger images are reduced to this: the heatmap has some 7 x 7 cells, more pixels show no more."""
+
+PREVIEW_SIDE: Final = 512
+"""Longest side of a preview: enough to recognise an image by."""
 
 _OPACITY: Final = 0.6
 
@@ -38,7 +41,21 @@ def overlay_png(preview: NDArray[np.uint8], heatmap: NDArray[np.float32]) -> byt
     heat = heat.resize(image.size, Image.Resampling.BICUBIC)
     colours = ImageOps.colorize(heat, black="black", mid="red", white="yellow")
     opacity = heat.point(lambda level: level * _OPACITY)
-    combined = Image.composite(colours, image.convert("RGB"), opacity)
+    return _png(Image.composite(colours, image.convert("RGB"), opacity))
+
+
+def preview_png(preview: NDArray[np.uint8]) -> bytes:
+    """Reduce a preview, uint8 (H, W), to a longest side of at most 512 pixels.
+
+    Returns:
+        A PNG, grey.
+    """
+    image = Image.fromarray(preview)
+    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE))
+    return _png(image)
+
+
+def _png(image: Image.Image) -> bytes:
     with io.BytesIO() as file:
-        combined.save(file, "PNG", compress_level=_COMPRESS_LEVEL)
+        image.save(file, "PNG", compress_level=_COMPRESS_LEVEL)
         return file.getvalue()

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 
 from app.api.problems import responses
 from app.api.schemas import ModelAnswer, ModelIdentity, PredictionAnswer, State, prediction_answer
@@ -34,7 +34,7 @@ from app.errors import (
     UnsupportedTransferSyntax,
     UnsupportedView,
 )
-from app.overlay import overlay_png
+from app.overlay import overlay_png, preview_png
 from app.service import Answered, Service
 
 router = APIRouter()
@@ -88,6 +88,7 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
 async def predict(
     request: Request,
     explain: Annotated[bool, Query(description="Add the heatmap to the answer.")] = False,
+    preview: Annotated[bool, Query(description="Add the decoded image, reduced, to the answer.")] = False,
 ) -> Response:
     """Answer the probabilities of COVID-19 and non-COVID for one chest X-ray.
 
@@ -96,11 +97,15 @@ async def predict(
     """
     service = _service(request)
     with service.admit():
-        answered = await _answer(request)
+        answered = await _answer(request, with_preview=preview)
         with _encoding(service):
-            threshold = service.artifact.metadata.threshold
             answer = prediction_answer(
-                answered, _identity(service), threshold, request.state.request_id, explain=explain
+                answered,
+                _identity(service),
+                service.artifact.metadata.threshold,
+                request.state.request_id,
+                explain=explain,
+                preview=await service.run(preview_png, answered.decoded.preview) if preview else None,
             )
             return Response(answer.model_dump_json(), media_type="application/json")
 
@@ -152,12 +157,6 @@ async def readyz(request: Request) -> State:
 async def metrics(request: Request) -> Response:
     """Answer the metrics in Prometheus' text format."""
     return Response(_service(request).metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-@router.get("/", include_in_schema=False)
-async def index() -> Response:
-    """Lead a browser to the interactive description."""
-    return RedirectResponse("docs")
 
 
 async def _answer(request: Request, *, with_preview: bool = False) -> Answered:

@@ -1,11 +1,13 @@
 """What the HTTP interface answers."""
 
+import base64
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.artifact import Metadata
 from app.imaging import ImageFacts
+from app.overlay import PREVIEW_SIDE
 from app.service import Answered
 
 
@@ -50,6 +52,11 @@ class PredictionAnswer(_Answer):
     heatmap: list[list[float]] | None = Field(
         None, description="With ?explain=true: Grad-CAM of the COVID-19 logit in 0..1, rows from top to bottom."
     )
+    preview: str | None = Field(
+        None,
+        description=f"With ?preview=true: the decoded image as a grey PNG in base64, "
+        f"reduced to {PREVIEW_SIDE} pixels on its longer side; to recognise it, not to read it.",
+    )
     request_id: str
     timings_ms: dict[str, float] = Field(description="Time spent a stage: read, decode, infer, wait (for the others).")
 
@@ -69,6 +76,7 @@ class PredictionAnswer(_Answer):
                 },
                 "warnings": [],
                 "heatmap": None,
+                "preview": None,
                 "request_id": "4f1c0e1c9a3b",
                 "timings_ms": {"read": 1.2, "decode": 21.4, "wait": 0.1, "infer": 14.9},
             }
@@ -103,9 +111,15 @@ class Problem(_Answer):
 
 
 def prediction_answer(
-    answered: Answered, identity: ModelIdentity, threshold: float, request_id: str, *, explain: bool
+    answered: Answered,
+    identity: ModelIdentity,
+    threshold: float,
+    request_id: str,
+    *,
+    explain: bool,
+    preview: bytes | None,
 ) -> PredictionAnswer:
-    """Put a prediction into the interface's form."""
+    """Put a prediction into the interface's form, with its heatmap and a preview, a PNG, where they were asked for."""
     facts, prediction = answered.decoded.facts, answered.prediction
     return PredictionAnswer(
         label=prediction.label,
@@ -115,6 +129,7 @@ def prediction_answer(
         input=_input(facts),
         warnings=tuple(Warning(code=w.code, message=w.message) for w in facts.warnings),
         heatmap=_rows(prediction.heatmap) if explain else None,
+        preview=base64.b64encode(preview).decode() if preview else None,
         request_id=request_id,
         timings_ms={stage: round(1000 * value, 3) for stage, value in answered.seconds.items()},
     )

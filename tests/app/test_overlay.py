@@ -5,7 +5,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from app.overlay import overlay_png
+from app.overlay import overlay_png, preview_png
 
 
 def draw(grey: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
@@ -31,3 +31,10 @@ def test_hot_places_turn_yellow() -> None:
 
 def test_values_out_of_range_do_no_harm() -> None:
     assert draw(np.zeros((8, 8), np.uint8), np.array([[-1.0, 2.0], [0.5, 1.0]])).shape == (8, 8, 3)
+
+
+def test_preview_is_reduced_and_never_enlarged() -> None:
+    for shape, expected in (((600, 1200), (512, 256)), ((30, 20), (20, 30))):
+        with Image.open(io.BytesIO(preview_png(np.full(shape, 77, np.uint8)))) as image:
+            assert (image.format, image.mode, image.size) == ("PNG", "L", expected)
+            assert image.getextrema() == (77, 77)

@@ -1,5 +1,6 @@
 """What ``POST /predict`` and ``POST /explain`` answer for images that they take."""
 
+import base64
 import io
 
 import httpx
@@ -60,7 +61,8 @@ def test_answer_holds_what_the_design_says(server: Server, shipped: Artifact) ->
     response = server.client.post("/predict", content=IMAGES["PNG"])
     answer = response.json()
     assert set(answer) == {
-        "label", "probabilities", "threshold", "model", "input", "warnings", "heatmap", "request_id", "timings_ms",
+        "label", "probabilities", "threshold", "model", "input", "warnings", "heatmap", "preview", "request_id",
+        "timings_ms",
     }  # fmt: skip
     assert list(answer["probabilities"]) == ["non-COVID", "COVID-19"] == list(shipped.metadata.labels)
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
@@ -72,6 +74,7 @@ def test_answer_holds_what_the_design_says(server: Server, shipped: Artifact) ->
     }  # fmt: skip
     assert answer["warnings"] == []
     assert answer["heatmap"] is None
+    assert answer["preview"] is None
     assert answer["request_id"] == response.headers["X-Request-ID"]
     assert set(answer["timings_ms"]) == {"read", "decode", "wait", "infer"}
     assert all(value >= 0 for value in answer["timings_ms"].values())
@@ -164,6 +167,14 @@ def test_explain_adds_the_heatmap(server: Server) -> None:
     assert min(heatmap.shape) > 1
     assert heatmap.min() >= 0
     assert heatmap.max() <= 1
+
+
+def test_preview_is_the_decoded_image(server: Server) -> None:
+    stored = dicom(255 - GREY, photometric_interpretation="MONOCHROME1", WindowCenter=128, WindowWidth=256)
+    preview = predict(server, stored, params={"preview": "true"})["preview"]
+    with Image.open(io.BytesIO(base64.b64decode(preview))) as image:
+        assert (image.format, image.mode) == ("PNG", "L")
+        np.testing.assert_allclose(np.asarray(image).astype(int), GREY, atol=1)
 
 
 @pytest.mark.parametrize(

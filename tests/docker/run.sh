@@ -238,6 +238,8 @@ request() {
 try_service() { # BASE-URL
     request "$1/readyz"
     check "GET /readyz" "$STATUS" 200
+    request "$1/"
+    check "GET /" "$STATUS" 200
     request "$1/predict" -F "$FIELD=@$PICTURE"
     check "POST /predict" "$STATUS" 200
 }
