@@ -32,9 +32,13 @@ URL.revokeObjectURL = (url) => {
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A running browser, shared."""
+    """A running browser, shared by a file's tests.
+
+    No longer: Playwright keeps an event loop running in the main thread, and
+    `asyncio.run` of a later test in this process would refuse to start another.
+    """
     if not CHROMIUM:
         pytest.skip("chromium is missing; Debian: apt-get install --no-install-recommends chromium")
     with sync_playwright() as playwright:
