@@ -35,6 +35,14 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "answers.csv"
 
 
+@pytest.fixture(autouse=True)
+def heed_interrupts() -> Iterator[None]:
+    """Tests that run in a shell's background ignore SIGINT, and so would what they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @contextmanager
 def intake(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "examples/intake.py", *map(str, arguments), "--look-every", "0.05"]
