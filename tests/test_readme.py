@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from app.client.intake.cli import app as intake_app
+from app.keys import KeyRing
 from tests.app.gates import wait_until
 from tests.app.server import ROOT, Server
 from tests.images import dicom, encode, radiograph
@@ -44,6 +45,7 @@ def test_every_command_is_of_a_kind_that_is_tried_here_or_known_to_need_docker()
         "examples/intake.py",
         "curl",
         "make",
+        "app.keys",
         "training",
         "docker",
         ".venv/train/bin/pip",
@@ -69,6 +71,19 @@ def test_curl_gets_an_answer(command: str, server: Server, images: Path) -> None
     arguments = shlex.split(command.replace(ADDRESS, server.url))
     answer = subprocess.run([*arguments, "-sS", "--fail"], cwd=images, capture_output=True, check=True)
     assert answer.stdout or (images / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_keys_command_makes_the_file_that_the_service_is_given(tmp_path: Path) -> None:
+    (command,) = commands("app.keys")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = command.replace(".venv/serve/bin/python", shlex.quote(sys.executable))
+    subprocess.run(command, shell=True, cwd=tmp_path, env=environment, check=True)
+    (serve,) = (line for line in COMMANDS if "CXR_API_KEYS_FILE" in line)
+    file = re.search(r"CXR_API_KEYS_FILE=(\S+)", serve)
+    assert file
+    keys = KeyRing(tmp_path / file[1])
+    (key,) = (path.read_text().strip() for path in tmp_path.glob("*.key"))
+    assert keys.name_of(key) == "radiology"
 
 
 @pytest.mark.parametrize("code", blocks("python"))
