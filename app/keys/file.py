@@ -48,8 +48,8 @@ def make_key(name: str) -> tuple[str, Key]:
     """
     if not _NAME.fullmatch(name):
         raise SettingError(
-            f"Received {name!r} as a key's name. It has up to 64 letters, digits, '.', '_' or '-' of ASCII, "
-            "and begins with a letter or digit."
+            f"received {name!r} as a key's name, which has up to 64 letters, digits, '.', '_' or '-' of ASCII "
+            "and begins with a letter or digit"
         )
     key = _PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
     return key, Key(name, digest_of(key))

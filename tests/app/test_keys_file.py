@@ -217,7 +217,7 @@ def test_command_adds_a_line_and_prints_the_key_alone(tmp_path: Path) -> None:
     keys = KeyRing(path)
     assert [keys.name_of(end.stdout.removesuffix("\n")) for end in made] == ["radiology", "intake"]
     assert not [end for end in made if end.stdout.strip() in path.read_text() + end.stderr]
-    assert "not kept" in made[0].stderr
+    assert "kept nowhere" in made[0].stderr
 
 
 def test_command_completes_an_unfinished_last_line_and_keeps_the_file_in_place(tmp_path: Path) -> None:
@@ -245,6 +245,19 @@ def test_command_refuses_and_changes_nothing(tmp_path: Path, content: str, name:
     assert words in end.stderr
     assert "Traceback" not in end.stderr
     assert path.read_text() == content
+
+
+@pytest.mark.parametrize("arguments", [(), ("keys",), ("keys", "a", "b")])
+def test_command_names_wrong_usage(arguments: tuple[str, ...]) -> None:
+    end = command(*arguments)
+    assert (end.returncode, end.stdout) == (2, "")
+    assert "usage: python -m app.keys" in end.stderr
+
+
+def test_command_needs_no_more_than_the_service() -> None:
+    """The image, where it is called too, has no Typer."""
+    code = "import sys; sys.modules.update(typer=None, rich=None); import app.keys.__main__"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_command_names_a_place_that_cannot_be_written(tmp_path: Path) -> None:
