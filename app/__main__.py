@@ -14,7 +14,9 @@ from pydantic import ValidationError
 
 from app import logs
 from app.artifact import Artifact, open_artifact
-from app.errors import CxrError
+from app.errors import CxrError, SettingError
+from app.keys import KeyRing
+from app.listen import check_exposure, find_address
 from app.main import create_app
 from app.settings import Settings
 
@@ -36,17 +38,21 @@ def main() -> int:
         return _stop(2, _describe(error))
     logs.configure(settings.log_level)
     try:
+        address = find_address(settings)
+        check_exposure(settings, address)
+        keys = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
         artifact = open_artifact(settings.model)
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        listener = socket.create_server((settings.host, settings.port), family=family)
+        listener = address.listen()
+    except SettingError as error:
+        return _stop(2, str(error))
     except CxrError as error:
         return _stop(1, str(error))
     except OSError as error:
         return _stop(1, f"Cannot listen on CXR_HOST {settings.host}, CXR_PORT {settings.port}: {error.strerror}.")
-    return _serve(settings, artifact, listener)
+    return _serve(settings, artifact, keys, listener)
 
 
-def _serve(settings: Settings, artifact: Artifact, listener: socket.socket) -> int:
+def _serve(settings: Settings, artifact: Artifact, keys: KeyRing | None, listener: socket.socket) -> int:
     failures: list[Exception] = []
 
     def announce() -> None:
@@ -54,14 +60,22 @@ def _serve(settings: Settings, artifact: Artifact, listener: socket.socket) -> i
         address = f"http://{host}:{listener.getsockname()[1]}"
         note = artifact.metadata.note
         print(f"{artifact.metadata.name}/{artifact.metadata.version} is ready at {address} - {note}")  # noqa: T201
-        print(f"Try: curl -F file=@chest-xray.png {address}/predict", flush=True)  # noqa: T201
+        header = '-H "Authorization: Bearer $CXR_API_KEY" ' if keys else ""
+        print(f"Try: curl {header}-F file=@chest-xray.png {address}/predict", flush=True)  # noqa: T201
 
     def give_up(error: Exception) -> None:
         failures.append(error)
         server.should_exit = True
 
-    app = create_app(settings, artifact, on_ready=announce, on_failure=give_up)
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=_GRACE_SECONDS)
+    app = create_app(settings, artifact, keys, on_ready=announce, on_failure=give_up)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        proxy_headers=False,  # Nothing here depends on who a proxy says is asking, and who asks could say it too.
+        server_header=False,
+    )
     server = uvicorn.Server(config)
     server.run([listener])
     return _stop(1, str(failures[0])) if failures else 0

@@ -20,12 +20,18 @@
     │       ├── UnsupportedPixels
     │       ├── UnsupportedModality
     │       └── UnsupportedView
+    ├── AccessRefused                  about who asks, whatever was sent; nothing of it was read
+    │   ├── Unauthorized               no API key, or none of the service's
+    │   ├── CrossSite                  a browser that asks for a page of another site
+    │   └── UnknownHost                a name that the service does not go by
     ├── Unavailable                    the service cannot answer now; try again
     │   ├── NotReady
-    │   └── Overloaded
+    │   ├── Overloaded
+    │   └── RateLimited                this key has sent as many uploads as it may
     ├── TooSlow                        a request that is older than its deadline
     │   ├── BodyTooSlow
     │   └── DeadlinePassed
+    ├── SettingError                   a setting is right by itself and cannot be served with
     ├── ArtifactError                  an exported model folder is missing, damaged or incompatible
     ├── EngineError                    the engine that runs the model
     │   ├── EngineUnavailable          not installed, or no such engine
@@ -165,6 +171,30 @@ class UnsupportedView(UnusableImage):
     code = "unsupported_view"
 
 
+class AccessRefused(CxrError):
+    """A request that is refused for whom it comes from, before anything of its body is read."""
+
+    code = "access_refused"
+
+
+class Unauthorized(AccessRefused):
+    """A request without an API key, or with one that is not the service's."""
+
+    code = "unauthorized"
+
+
+class CrossSite(AccessRefused):
+    """A request that a browser makes for a page of another site, to a service that asks for no key."""
+
+    code = "cross_site"
+
+
+class UnknownHost(AccessRefused):
+    """A request to a name that the service does not go by, as DNS rebinding makes it, where no key is asked for."""
+
+    code = "unknown_host"
+
+
 class Unavailable(CxrError):
     """The service cannot answer at the moment.
 
@@ -192,6 +222,12 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class RateLimited(Unavailable):
+    """An API key that has sent as many uploads as it may at the moment."""
+
+    code = "rate_limited"
+
+
 class TooSlow(CxrError):
     """A request that is older than its deadline."""
 
@@ -208,6 +244,12 @@ class DeadlinePassed(TooSlow):
     """A request whose deadline passed before its answer stood; it is not computed later."""
 
     code = "deadline_passed"
+
+
+class SettingError(CxrError):
+    """A setting that names what cannot be used, or may not be served with the others; the message says what to do."""
+
+    code = "setting_error"
 
 
 class ArtifactError(CxrError):

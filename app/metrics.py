@@ -14,6 +14,9 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = self._counter("cxr_http_requests", "Answered requests.", "route", "method", "status")
+        self.key_requests = self._counter(
+            "cxr_key_requests", "Answered requests that came with an API key.", "key", "status"
+        )
         self.request_seconds = self._histogram(
             "cxr_request_seconds",
             "Time from arrival to answer, of requests that were not refused.",

@@ -27,6 +27,24 @@ class Settings(BaseSettings):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    api_keys_file: Path | None = Field(
+        None,
+        description="File of the API keys that are asked for; unset: none, and `CXR_HOST` must be a loopback address.",
+    )
+    allow_anonymous: bool = Field(
+        False, description="Serve without API keys even on an address that other machines can reach."
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names with a dot that the service goes by, where it asks for no keys; separated by commas.",
+    )
+    max_uploads_per_minute: int = Field(
+        0, ge=0, description="Uploads a minute that each API key may send; 0: any number."
+    )
+    metrics: Literal["key", "open", "closed"] = Field(
+        "key", description="Who may read `/metrics`: `key`: who has a key, where keys are asked for; `open`, `closed`."
+    )
+    docs: Literal["open", "closed"] = Field("open", description="Whether there are `/docs` and `/openapi.json`.")
     max_upload_bytes: int = Field(64 * 2**20, ge=1, description="Largest request body in bytes.")
     max_pixels: int = Field(40_000_000, ge=1, description="Most pixels an image may declare.")
     modalities: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -74,7 +92,7 @@ class Settings(BaseSettings):
     def _read_number(cls, value: object) -> object:
         return int(value) if isinstance(value, str) and value.isdecimal() else value
 
-    @field_validator("modalities", mode="before")
+    @field_validator("modalities", "allowed_hosts", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

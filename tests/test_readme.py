@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from app.client.intake.cli import app as intake_app
+from app.keys import KeyRing
 from tests.app.gates import wait_until
 from tests.app.server import ROOT, Server
 from tests.images import dicom, encode, radiograph
@@ -38,12 +39,14 @@ def commands(word: str) -> list[str]:
 def test_every_command_is_of_a_kind_that_is_tried_here_or_known_to_need_docker() -> None:
     kinds = (
         "mkdir",
+        "export",
         ".venv/client",
         ".venv/client/bin/pip",
         ".venv/client/bin/cxr-intake",
         "examples/intake.py",
         "curl",
         "make",
+        "app.keys",
         "training",
         "docker",
         ".venv/train/bin/pip",
@@ -71,6 +74,19 @@ def test_curl_gets_an_answer(command: str, server: Server, images: Path) -> None
     assert answer.stdout or (images / "heatmap.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_keys_command_makes_the_file_that_the_service_is_given(tmp_path: Path) -> None:
+    (command,) = (command for command in commands("app.keys") if not command.startswith("docker"))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = command.replace(".venv/serve/bin/python", shlex.quote(sys.executable))
+    subprocess.run(command, shell=True, cwd=tmp_path, env=environment, check=True)
+    (serve,) = (line for line in COMMANDS if "CXR_API_KEYS_FILE" in line)
+    file = re.search(r"CXR_API_KEYS_FILE=(\S+)", serve)
+    assert file
+    keys = KeyRing(tmp_path / file[1])
+    (key,) = (path.read_text().strip() for path in tmp_path.glob("*.key"))
+    assert keys.name_of(key) == "radiology"
+
+
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_does_what_it_says(
     code: str, server: Server, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -93,7 +109,8 @@ def test_powershell_gets_an_answer(command: str, server: Server, images: Path) -
 
 
 def test_the_intake_example_fills_its_table(server: Server, images: Path) -> None:
-    [make_folder], [command] = commands("mkdir"), commands("examples/intake.py")
+    [command], make_folders = commands("examples/intake.py"), commands("mkdir")
+    [make_folder] = (make for make in make_folders if make.endswith("incoming"))
     subprocess.run(shlex.split(make_folder), cwd=images, check=True)
     shutil.copy(images / "chest-xray.png", images / "incoming")
     _, script, *arguments = shlex.split(command.replace(ADDRESS, server.url))
@@ -115,6 +132,7 @@ def test_cxr_intake_accepts_the_options_and_answers(
     typer.main.get_command(intake_app).make_context("cxr-intake", list(arguments))
     if "--watch" in arguments or "-" in arguments:
         return
+    (images / "radiology.key").write_text("cxr_any\n")
     (images / "exports").mkdir()
     for image in images.glob("chest-xray.*"):
         image.rename(images / "exports" / image.name)

@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, its metrics, and an answer whatever happens."""
+"""Around every request: its id, log line, metrics and headers, and an answer whatever happens."""
 
 import logging
 import time
@@ -9,6 +9,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.headers import security_headers
 from app.api.problems import problem
 from app.metrics import Metrics
 
@@ -37,7 +38,8 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", state["request_id"].encode())]
+                own = (b"x-request-id", state["request_id"].encode())
+                message["headers"] = security_headers(scope, [*message["headers"], own])
             await send(message)
 
         try:
@@ -59,8 +61,10 @@ class RequestContext:
 
     def _report(self, scope: Scope, state: dict[str, object], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
-        code, error = state.get("code"), state.get("exception")
+        code, error, key = state.get("code"), state.get("exception"), state.get("key")
         self._metrics.requests.labels(route, scope["method"], status).inc()
+        if key:
+            self._metrics.key_requests.labels(key, status).inc()
         if 200 <= status < 400:  # Refusals are quick: among the others they would hide how long these take.
             self._metrics.request_seconds.labels(route).observe(seconds)
         if code and route in ("/predict", "/explain"):
@@ -71,6 +75,7 @@ class RequestContext:
             "route": route,
             "status": status,
             "duration_ms": round(1000 * seconds, 1),
+            **({"key": key} if key else {}),
             **({"code": code} if code else {}),
             **state.get("fields", {}),  # type: ignore[dict-item]
         }

@@ -32,14 +32,7 @@ _POLICY: Final = (
     "trusted-types 'none'",
 )
 
-_HEADERS: Final[Mapping[str, str]] = {
-    "Content-Security-Policy": "; ".join(_POLICY),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",  # Asked for each time, answered 304: no page is older than its service.
-}
+_HEADERS: Final[Mapping[str, str]] = {"Content-Security-Policy": "; ".join(_POLICY)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +42,7 @@ class _File:
     tag: str
 
     def answer(self, request: Request) -> Response:
-        headers = {**_HEADERS, "ETag": self.tag}
+        headers = {**_HEADERS, "ETag": self.tag}  # Asked for each time: no page is older than its service.
         if request.headers.get("if-none-match") == self.tag:
             return Response(status_code=304, headers=headers)
         return Response(self.content, headers=headers, media_type=self.media_type)

@@ -13,14 +13,18 @@ from starlette.exceptions import HTTPException
 
 from app.api.schemas import Problem
 from app.errors import (
+    AccessRefused,
     BodyTooSlow,
     CxrError,
     DeadlinePassed,
     InferenceFailed,
     Overloaded,
+    RateLimited,
     RequestError,
     TooLarge,
+    Unauthorized,
     Unavailable,
+    UnknownHost,
     UnsupportedType,
     UnusableImage,
 )
@@ -32,7 +36,11 @@ _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
     TooLarge: HTTPStatus(413),
     UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     UnusableImage: HTTPStatus(422),
+    AccessRefused: HTTPStatus.FORBIDDEN,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
+    UnknownHost: HTTPStatus.MISDIRECTED_REQUEST,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
     BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     DeadlinePassed: HTTPStatus.GATEWAY_TIMEOUT,
     InferenceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -85,7 +93,7 @@ def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CxrError)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Unavailable) else None
+    headers = _headers(error)
     status: int = status_of(type(error))
     if isinstance(error, Overloaded):
         status = request.app.state.service.settings.overload_status
@@ -97,6 +105,12 @@ async def _on_error(request: Request, error: Exception) -> Response:
         request.state.exception = error
         return problem(request, status, error.code, detail)
     return problem(request, status, error.code, str(error), headers)
+
+
+def _headers(error: CxrError) -> dict[str, str] | None:
+    if isinstance(error, Unavailable):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else None
 
 
 async def _on_invalid_parameters(request: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from app.errors import (
     BodyTooLarge,
     BodyTooSlow,
     CorruptImage,
+    CrossSite,
     DeadlinePassed,
     EmptyBody,
     InferenceFailed,
@@ -25,9 +26,12 @@ from app.errors import (
     NoPixelData,
     NotReady,
     Overloaded,
+    RateLimited,
     RequestError,
     TooManyFiles,
     TooManyPixels,
+    Unauthorized,
+    UnknownHost,
     UnsupportedFormat,
     UnsupportedModality,
     UnsupportedPixels,
@@ -37,9 +41,13 @@ from app.errors import (
 from app.overlay import overlay_png, preview_png
 from app.service import Answered, Service
 
-router = APIRouter()
+router, upload_router, model_router, metrics_router = (APIRouter() for _ in range(4))
+"""By who may ask: everybody; others as `app.main` has it."""
 
+_ACCESS_ERRORS: Final = (Unauthorized, CrossSite, UnknownHost)
 _UPLOAD_ERRORS: Final = responses(
+    *_ACCESS_ERRORS,
+    RateLimited,
     RequestError,
     EmptyBody,
     MissingFile,
@@ -77,7 +85,7 @@ _UPLOAD_BODY: Final[dict[str, Any]] = {
 }
 
 
-@router.post(
+@upload_router.post(
     "/predict",
     summary="Probabilities for one chest X-ray",
     response_model=PredictionAnswer,
@@ -110,7 +118,7 @@ async def predict(
             return Response(answer.model_dump_json(), media_type="application/json")
 
 
-@router.post(
+@upload_router.post(
     "/explain",
     summary="The image with the heatmap over it",
     response_class=Response,
@@ -128,7 +136,12 @@ async def explain(request: Request) -> Response:
             return Response(png, media_type="image/png")
 
 
-@router.get("/model", summary="The served model's metadata and card", responses=responses(NotReady), tags=["model"])
+@model_router.get(
+    "/model",
+    summary="The served model's metadata and card",
+    responses=responses(*_ACCESS_ERRORS, NotReady),
+    tags=["model"],
+)
 async def model(request: Request) -> ModelAnswer:
     """Answer the served model's metadata and card."""
     service = _service(request)
@@ -153,7 +166,13 @@ async def readyz(request: Request) -> State:
     return State(status="ready")
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response, tags=["operation"])
+@metrics_router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses=responses(*_ACCESS_ERRORS),
+    tags=["operation"],
+)
 async def metrics(request: Request) -> Response:
     """Answer the metrics in Prometheus' text format."""
     return Response(_service(request).metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")

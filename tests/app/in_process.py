@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from app.artifact import Outputs
 from app.engines import Engine
+from app.keys import KeyRing
 from app.main import create_app
 from app.service import Service
 from app.settings import Settings
@@ -37,7 +38,9 @@ class ServiceClient(httpx.Client):
     def __init__(self, **settings: object) -> None:
         self.ended = threading.Event()
         self.failures: list[Exception] = []
-        app = create_app(Settings(**settings), artifact(), on_ready=self.ended.set, on_failure=self._fail)
+        chosen = Settings(**settings)
+        keys = KeyRing(chosen.api_keys_file) if chosen.api_keys_file else None
+        app = create_app(chosen, artifact(), keys, on_ready=self.ended.set, on_failure=self._fail)
         self.service: Service = app.state.service
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None))
         self._listener = socket.create_server(("127.0.0.1", 0))

@@ -16,7 +16,7 @@ README = ROOT / "README.md"
 
 def in_words(default: Any) -> str:
     """A default as the README writes it."""
-    if default is None:
+    if default in (None, ()):
         return "unset"
     if isinstance(default, Path):
         return f"`{default.relative_to(ROOT)}`"

@@ -20,6 +20,9 @@ def concrete(kind: type[errors.CxrError]) -> Iterator[type[errors.CxrError]]:
 KINDS = [
     *((error, client.Refused) for error in concrete(errors.UploadError) if error is not errors.UploadError),
     *((error, client.Busy) for error in concrete(errors.Unavailable)),
+    (errors.Unauthorized, client.Unauthorized),
+    (errors.CrossSite, client.Unauthorized),
+    (errors.UnknownHost, client.ApiError),
     (errors.BodyTooSlow, client.ApiError),
     (errors.DeadlinePassed, client.Busy),
     (errors.InferenceFailed, client.ServerFailed),

@@ -31,18 +31,21 @@ class Prometheus:
         client: An HTTP client of its API.
     """
 
-    def __init__(self, server: Server, folder: Path) -> None:
+    def __init__(self, server: Server, folder: Path, key: str = "") -> None:
         """Start with the repository's configuration, and wait until it listens.
 
         Args:
             server: Takes the place of the service that the configuration names, and is asked far more often.
             folder: Empty; for its configuration and data.
+            key: What the mounted file of the service's key holds.
         """
         config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         config["global"] |= {"scrape_interval": _SCRAPE_INTERVAL, "evaluation_interval": _SCRAPE_INTERVAL}
         config["rule_files"] = [str(CONFIG.parent / name) for name in config["rule_files"]]
         host, port = server.address
         config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"{host}:{port}"]
+        key_file = folder / config["scrape_configs"][0]["authorization"]["credentials_file"]
+        key_file.write_text(key or (CONFIG.parent / key_file.name).read_text())
         (folder / "prometheus.yml").write_text(yaml.safe_dump(config), encoding="utf-8")
         command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
         self._process = subprocess.Popen(

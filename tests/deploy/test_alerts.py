@@ -11,6 +11,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.errors import CxrError
+from app.keys import make_key
+from tests.app.gates import wait_until
 from tests.app.server import Server
 from tests.deploy.prometheus import CONFIG, Prometheus, needs_prometheus
 from tests.images import encode, radiograph
@@ -62,6 +64,18 @@ def test_rules_are_evaluated_against_the_real_service(server: Server, tmp_path: 
             health = {rule["health"] for rule in rules}
         assert [rule["name"] for rule in rules] == [rule["alert"] for rule in RULES]
         assert health == {"ok"}, rules
+
+
+@needs_prometheus
+def test_prometheus_reads_the_metrics_of_a_service_that_asks_for_a_key(tmp_path: Path, cache_dir: Path) -> None:
+    key, line = make_key("prometheus")
+    (tmp_path / "keys").write_text(f"{line}\n")
+    with Server(api_keys_file=tmp_path / "keys", cache_dir=cache_dir) as server:
+        for folder, given, up in (("with", f"{key}\n", 1), ("without", "", 0)):
+            (tmp_path / folder).mkdir()
+            with Prometheus(server, tmp_path / folder, key=given) as prometheus:
+                wait_until(lambda prometheus=prometheus: prometheus.query('up{job="cxr"}'))
+                assert prometheus.query('up{job="cxr"}') == [up]
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])

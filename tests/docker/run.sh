@@ -11,7 +11,7 @@
 #
 # Options, all environment variables:
 #   CXR_IMAGE          name of the image to build     (cxr-covid:latest)
-#   CXR_PUBLISH        ADDRESS:PORT to publish on     (127.0.0.1:8000)
+#   CXR_PUBLISH        port to publish on             (8000)
 #   CXR_TEST_IMAGE     image to post to /predict      (a synthetic PNG, over 1 MiB)
 #   CXR_TEST_FIELD     name of its form field         (file)
 #   CXR_WAIT           seconds to wait for healthy    (120)
@@ -29,7 +29,8 @@ BASE=debian:bookworm-slim
 SUITE=bookworm
 
 export CXR_IMAGE="${CXR_IMAGE:-cxr-covid:latest}"
-export CXR_PUBLISH="${CXR_PUBLISH:-127.0.0.1:8000}"
+export CXR_PUBLISH="${CXR_PUBLISH:-8000}"
+ADDRESS=127.0.0.1:$CXR_PUBLISH
 WAIT=${CXR_WAIT:-120}
 FIELD=${CXR_TEST_FIELD:-file}
 BASE_PACKAGES=${CXR_BASE_PACKAGES-python3,python3-venv,ca-certificates}
@@ -370,11 +371,11 @@ check "init" "$(docker inspect -f '{{.HostConfig.Init}}' "$cid")" true
 check "log limit" "$(docker inspect -f '{{index .HostConfig.LogConfig.Config "max-size"}}' "$cid")" '[1-9]*'
 check "port" "$(docker inspect -f \
     '{{range $p, $b := .HostConfig.PortBindings}}{{$p}} {{range $b}}{{.HostIp}}:{{.HostPort}}{{end}}{{end}}' "$cid")" \
-    "8000/tcp $CXR_PUBLISH"
+    "8000/tcp $ADDRESS"
 if have ss; then
-    check "listening" "$(ss -Hltn "sport = :${CXR_PUBLISH##*:}" | awk '{print $4}' | tr '\n' ' ')" "$CXR_PUBLISH "
+    check "listening" "$(ss -Hltn "sport = :$CXR_PUBLISH" | awk '{print $4}' | tr '\n' ' ')" "$ADDRESS "
 fi
-try_service "http://$CXR_PUBLISH"
+try_service "http://$ADDRESS"
 docker stats --no-stream --format 'stats: memory {{.MemUsage}}, {{.PIDs}} processes and threads' "$cid"
 docker exec "$cid" ls -lan /var/cache/cxr
 stop_in_time "$cid"
@@ -382,7 +383,7 @@ stop_in_time "$cid"
 say "Once more with the warm cache"
 "${COMPOSE[@]}" up -d --no-build
 wait_healthy "$cid"
-try_service "http://$CXR_PUBLISH"
+try_service "http://$ADDRESS"
 
 if [[ ${CXR_KEEP:-0} == 1 ]]; then
     echo "CXR_KEEP=1: leaving it there, and leaving out the run without a volume"
@@ -390,10 +391,10 @@ else
     tear_down
     say "docker run, without the cache volume and without init"
     docker run -d --name "$BARE" --read-only --cap-drop ALL \
-        --security-opt no-new-privileges:true -p "$CXR_PUBLISH:8000" "$CXR_IMAGE" >/dev/null
+        --security-opt no-new-privileges:true -p "$ADDRESS:8000" "$CXR_IMAGE" >/dev/null
     wait_healthy "$BARE"
     check_confined "$BARE" no
-    try_service "http://$CXR_PUBLISH"
+    try_service "http://$ADDRESS"
     stop_in_time "$BARE"
 fi
 
