@@ -65,6 +65,7 @@ def create_app(
         description=_DESCRIPTION,
         version=f"{artifact.metadata.name}/{artifact.metadata.version}",
         redoc_url=None,
+        redirect_slashes=False,  # The new address would repeat what the caller put into the old one.
         lifespan=lifespan,
     )
     app.state.service = service

@@ -33,6 +33,7 @@ class Server:
     Attributes:
         url: Where it listens.
         client: An HTTP client of it.
+        pid: Of its process.
         stdout, stderr: Lines written so far; complete once it has stopped.
     """
 
@@ -49,6 +50,7 @@ class Server:
         self._process = subprocess.Popen(
             _command(prelude), cwd=ROOT, env=_environment(settings), stdout=-1, stderr=-1, text=True
         )
+        self.pid = self._process.pid
         outputs = ((self._process.stdout, self.stdout), (self._process.stderr, self.stderr))
         self._readers = [threading.Thread(target=self._read, args=output) for output in outputs]
         for reader in self._readers:
