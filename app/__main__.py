@@ -32,6 +32,7 @@ def main() -> int:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit)
+    _open_standard_files()
     _forbid_core_dumps()
     try:
         settings = Settings()
@@ -97,6 +98,13 @@ def _say(stream: TextIO | None, text: str) -> None:
     if stream:
         with suppress(OSError):
             os.write(stream.fileno(), f"{text}\n".encode())
+
+
+def _open_standard_files() -> None:
+    """Take the descriptors 0 to 2 where they are closed: a connection must not get one, and libuv aborts on it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def _forbid_core_dumps() -> None:
