@@ -3,11 +3,13 @@
 Exit codes: 0 stopped, 1 the model or the port cannot be served, 2 a setting is wrong.
 """
 
+import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from types import FrameType
-from typing import Final
+from typing import Final, TextIO
 
 import uvicorn
 from pydantic import ValidationError
@@ -32,6 +34,8 @@ def main() -> int:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _exit)
+    _open_standard_files()
+    _forbid_core_dumps()
     try:
         settings = Settings()
     except ValidationError as error:
@@ -59,9 +63,12 @@ def _serve(settings: Settings, artifact: Artifact, keys: KeyRing | None, listene
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         address = f"http://{host}:{listener.getsockname()[1]}"
         note = artifact.metadata.note
-        print(f"{artifact.metadata.name}/{artifact.metadata.version} is ready at {address} - {note}")  # noqa: T201
+        name = f"{artifact.metadata.name}/{artifact.metadata.version}"
         header = '-H "Authorization: Bearer $CXR_API_KEY" ' if keys else ""
-        print(f"Try: curl {header}-F file=@chest-xray.png {address}/predict", flush=True)  # noqa: T201
+        _say(
+            sys.stdout,
+            f"{name} is ready at {address} - {note}\nTry: curl {header}-F file=@chest-xray.png {address}/predict",
+        )
 
     def give_up(error: Exception) -> None:
         failures.append(error)
@@ -72,6 +79,7 @@ def _serve(settings: Settings, artifact: Artifact, keys: KeyRing | None, listene
         app,
         log_config=None,
         access_log=False,
+        ws="none",  # There is nothing of it, and uvicorn would log the addresses that are asked for.
         timeout_graceful_shutdown=_GRACE_SECONDS,
         proxy_headers=False,  # Nothing here depends on who a proxy says is asking, and who asks could say it too.
         server_header=False,
@@ -93,8 +101,30 @@ def _exit(_number: int, _frame: FrameType | None) -> None:
 
 
 def _stop(code: int, message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)  # noqa: T201
+    _say(sys.stderr, f"error: {message}")
     return code
+
+
+def _say(stream: TextIO | None, text: str) -> None:
+    """Write to a standard output that may be closed, or on a full disk: what waited in a buffer would fail again."""
+    if stream:
+        with suppress(OSError):
+            os.write(stream.fileno(), f"{text}\n".encode())
+
+
+def _open_standard_files() -> None:
+    """Take the descriptors 0 to 2 where they are closed: a connection must not get one, and libuv aborts on it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+
+
+def _forbid_core_dumps() -> None:
+    """Keep a crash from writing the memory, which holds uploads, to a disk."""
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":

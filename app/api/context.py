@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.headers import security_headers
-from app.api.problems import problem
+from app.api.problems import known_method, problem
 from app.metrics import Metrics
 
 logger = logging.getLogger("app.requests")
@@ -62,7 +62,8 @@ class RequestContext:
     def _report(self, scope: Scope, state: dict[str, object], status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "other")
         code, error, key = state.get("code"), state.get("exception"), state.get("key")
-        self._metrics.requests.labels(route, scope["method"], status).inc()
+        method = known_method(scope["method"])
+        self._metrics.requests.labels(route, method, status).inc()
         if key:
             self._metrics.key_requests.labels(key, status).inc()
         if 200 <= status < 400:  # Refusals are quick: among the others they would hide how long these take.
@@ -71,7 +72,7 @@ class RequestContext:
             self._metrics.rejected.labels(code).inc()
         fields = {
             "request_id": state["request_id"],
-            "method": scope["method"],
+            "method": method,
             "route": route,
             "status": status,
             "duration_ms": round(1000 * seconds, 1),

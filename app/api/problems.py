@@ -47,6 +47,15 @@ _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
 }
 
 
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+"""Source: RFC 9110, 9; RFC 5789."""
+
+
+def known_method(method: str) -> str:
+    """Name a request's method where it is one of HTTP's: a caller can make up any other, for log and metrics too."""
+    return method if method in _METHODS else "other method"
+
+
 def status_of(error: type[CxrError]) -> HTTPStatus:
     """Return the status of an error: that of its nearest listed base class, else 500."""
     return next((_STATUS[base] for base in error.__mro__ if base in _STATUS), HTTPStatus.INTERNAL_SERVER_ERROR)
@@ -124,6 +133,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_")
     detail = (
-        f"There is no {request.method} at this address. See /docs." if error.status_code in (404, 405) else error.detail
+        f"There is no {known_method(request.method)} at this address. See /docs."
+        if error.status_code in (404, 405)
+        else error.detail
     )
     return problem(request, error.status_code, code, detail, dict(error.headers or {}))

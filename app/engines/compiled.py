@@ -10,9 +10,11 @@ import hashlib
 import logging
 import mmap
 import os
+import shutil
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -29,6 +31,10 @@ from app.imaging import IMAGE_SIZE
 logger = logging.getLogger(__name__)
 
 _RELEASE_SECONDS: Final = 0.02
+
+_PARTIAL: Final = "partial-"
+_ABANDONED_SECONDS: Final = 600
+"""After which what is half written belongs to a process that was killed: to write a model takes seconds."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,7 +157,8 @@ def _keep(model: ov.CompiledModel, folder: Path) -> bool:
     with model.export_model() as exported, exported.getbuffer() as content:
         try:
             # Of a name that no other process can have, not even the one of the same number in another container.
-            with tempfile.TemporaryDirectory(prefix="partial-", dir=folder) as own:
+            _remove_abandoned(folder)
+            with tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=folder) as own:
                 partial = Path(own, "blob")
                 partial.touch(0o600)
                 partial.write_bytes(content)
@@ -162,6 +169,14 @@ def _keep(model: ov.CompiledModel, folder: Path) -> bool:
             )
             return False
     return True
+
+
+def _remove_abandoned(folder: Path) -> None:
+    oldest = time.time() - _ABANDONED_SECONDS
+    for partial in folder.glob(f"{_PARTIAL}*"):
+        with suppress(OSError):  # Others may be about it too.
+            if partial.stat().st_mtime < oldest:
+                shutil.rmtree(partial)
 
 
 def _private_folder(cache_dir: Path, source: Source, core: ov.Core, size: int) -> Path | None:

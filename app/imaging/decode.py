@@ -129,9 +129,10 @@ def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> Grey
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):  # its text shows a memory address
+    """Say why in words of our own: Pillow's can quote the content."""
+    if isinstance(error, UnidentifiedImageError):
         return "its header is damaged or describes a rare variant"
-    return str(error) if isinstance(error, OSError | SyntaxError) else "it is damaged"
+    return "it is truncated" if "truncated" in str(error).lower() else "it is damaged"
 
 
 def _check_size(image: Image.Image, limits: DecodeLimits) -> None:

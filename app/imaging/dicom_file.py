@@ -7,6 +7,7 @@ import logging
 import re
 import warnings
 import zlib
+from collections.abc import Container
 from io import BytesIO
 from typing import Final
 
@@ -36,6 +37,7 @@ _PREAMBLE_BYTES: Final = 128  # then "DICM". Source: PS3.10, 7.1.
 _MAGIC: Final = b"DICM"
 _FILE_META: Final = b"\x02\0"  # the group of all its elements, always in little endian
 _PIXEL_DATA: Final = 0x7FE00010
+_DICOM_UID: Final = re.compile(r"1\.2\.840\.10008(\.\d{1,4}){1,7}")  # DICOM's own. Source: PS3.5, 9 and annex A.
 _MAX_READS: Final = 50_000  # Two or three an element, one for each 8 KiB of compressed pixels; a DX has hundreds.
 _MAX_VALUE_BYTES: Final = 2**20  # The longest are sequences of lookup tables, of up to 128 KiB each.
 _ATTRIBUTES: Final = (
@@ -124,9 +126,9 @@ def read_file(data: bytes, limits: DecodeLimits) -> tuple[Dataset, UID, tuple[Im
     return dataset, syntax, () if named else (_missing_syntax_warning(syntax),)
 
 
-def quote(value: str, pattern: str) -> str:
-    """Quote a header value only if it has the form that it should have: anything can stand in a damaged header."""
-    return repr(str(value)) if re.fullmatch(pattern, value) else "(unreadable)"
+def quote(value: str, terms: Container[str]) -> str:
+    """Quote a header value only if it is a term of the standard's: anything can stand there, a patient's name too."""
+    return repr(str(value)) if value in terms else "(unknown)"
 
 
 def _read_transfer_syntax(data: bytes, stream: BytesIO) -> UID | None:
@@ -155,7 +157,9 @@ def _missing_syntax_warning(syntax: UID) -> ImageWarning:
 
 def _check_syntax(syntax: UID) -> None:
     if syntax not in SUPPORTED_SYNTAXES:
-        name = f"{syntax.name} ({syntax})" if syntax.is_transfer_syntax else quote(syntax, r"[0-9.]{1,64}")
+        # Outside of DICOM's own, numbers can be a patient's, or name an examination.
+        other = repr(str(syntax)) if _DICOM_UID.fullmatch(syntax) else "a transfer syntax that DICOM does not define"
+        name = f"{syntax.name} ({syntax})" if syntax.is_transfer_syntax else other
         raise UnsupportedTransferSyntax(
             f"The DICOM pixel data are stored as {name}, which is not read here. "
             "Send them uncompressed, RLE, JPEG, JPEG Lossless, JPEG-LS or JPEG 2000."

@@ -22,6 +22,19 @@ MONOCHROME: Final = ("MONOCHROME1", "MONOCHROME2")
 PALETTE: Final = "PALETTE COLOR"
 YBR: Final = ("YBR_FULL", "YBR_FULL_422")
 _COLOUR: Final = ("RGB", "YBR_ICT", "YBR_RCT", *YBR)
+_OTHER_INTERPRETATIONS: Final = frozenset(
+    (*MONOCHROME, PALETTE, *_COLOUR, "HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB")
+)
+"""Photometric interpretations that DICOM defines, or did. Source: PS3.3 C.7.6.3.1.2."""
+
+_MODALITY_TERMS: Final = """
+ANN AR AS ASMT AU BDUS BI BMD CD CF CFM CP CR CS CT CTPROTOCOL DD DF DG DM DMS DOC DS DX EC ECG EEG EMG EOG
+EPS ES FA FID FS GM HC HD IO IOL IVOCT IVUS KER KO LEN LP LS M3D MA MG MR MS NM OAM OCT OP OPM OPR OPT OPTBSV
+OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN
+RTSTRUCT RWV SC SEG SM SMR SR SRF ST STAIN TEXTUREMAP TG US VA VF XA XAPROTOCOL XC
+"""
+_MODALITIES: Final = frozenset(_MODALITY_TERMS.split())
+"""Modalities that DICOM defines, or did. Source: PS3.3 C.7.3.1.1.1."""
 
 _LATERAL_VIEW: Final = re.compile(r"[LR]L|[LR]LO|(L|R|LEFT|RIGHT)?[ _-]*(LAT|LATERAL)")
 """Lateral and lateral oblique View Positions. Source: PS3.3 C.8.1.1 (CR) and C.8.11.5 (DX) for LL, RL, RLO and LLO;
@@ -58,7 +71,9 @@ def check_object(dataset: Dataset, limits: DecodeLimits) -> tuple[ImageWarning, 
         )
     frames = _number_of_frames(dataset)
     if frames > 1:
-        raise MultipleFrames(f"The DICOM object holds {frames} frames. Send one single-frame image.")
+        raise MultipleFrames(
+            "The DICOM object holds several frames, by its Number of Frames (0028,0008). Send one single-frame image."
+        )
     return (*notes, *_warnings(dataset))
 
 
@@ -79,7 +94,7 @@ def describe_pixels(dataset: Dataset, limits: DecodeLimits) -> ImagePixels:
         samples=_integer(dataset, "SamplesPerPixel"),
         bits_allocated=_integer(dataset, "BitsAllocated"),
         bits_stored=bits_stored,
-        high_bit=int(dataset.get("HighBit") or bits_stored - 1),
+        high_bit=_integer(dataset, "HighBit") if dataset.get("HighBit") else bits_stored - 1,
         signed=_integer(dataset, "PixelRepresentation") == 1,
         photometric_interpretation=str(dataset.get("PhotometricInterpretation") or ""),
     )
@@ -99,7 +114,7 @@ def _check_modality(dataset: Dataset, limits: DecodeLimits) -> tuple[ImageWarnin
         message = f"The DICOM object names no modality (0008,0060); it was taken for a radiograph ({accepted})."
         return (ImageWarning("modality_missing", message),)
     if modality not in limits.modalities:
-        received = quote(modality, r"[A-Z]{2,8}")
+        received = quote(modality, _MODALITIES)
         raise UnsupportedModality(f"The DICOM object is of modality {received}. Accepted are radiographs: {accepted}.")
     return ()
 
@@ -154,14 +169,18 @@ def _check_supported(pixels: ImagePixels) -> None:
     colour = interpretation in _COLOUR and samples == 3 and pixels.bits_allocated == 8
     if not (grey or palette or colour):
         raise UnsupportedPixels(
-            f"The DICOM pixels are {quote(interpretation, r'[A-Z0-9_]{2,16}')} with {samples} samples a pixel "
+            f"The DICOM pixels are {quote(interpretation, _OTHER_INTERPRETATIONS)} with {samples} samples a pixel "
             f"of {pixels.bits_allocated} bits. Accepted are MONOCHROME1, MONOCHROME2 and PALETTE COLOR, "
             "and RGB or YBR of 8 bits."
         )
 
 
 def _integer(dataset: Dataset, keyword: str) -> int:
+    """Read a number of 16 bits, as which all of the Image Pixel module are stored (PS3.3 C.7.6.3)."""
     try:
-        return int(dataset[keyword].value)
+        value = int(dataset[keyword].value)
     except Exception as error:
         raise CorruptImage(f"The DICOM attribute {keyword} is missing or is not a whole number.") from error
+    if not 0 <= value < 2**16:
+        raise CorruptImage(f"The DICOM attribute {keyword} is not a number of 16 bits.")
+    return value

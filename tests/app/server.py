@@ -33,22 +33,23 @@ class Server:
     Attributes:
         url: Where it listens.
         client: An HTTP client of it.
+        pid: Of its process.
         stdout, stderr: Lines written so far; complete once it has stopped.
     """
 
-    def __init__(self, prelude: str = "", **settings: object) -> None:
+    def __init__(self, prelude: str = "", *, wrapper: Sequence[str] = (), **settings: object) -> None:
         """Start, and wait until it says that it is ready.
 
         Args:
             prelude: Python code that its process runs first.
+            wrapper: Command that runs the one that follows it, in its own process.
             **settings: ``CXR_`` settings by field name, and other environment variables in capitals.
         """
         self.stdout: list[str] = []
         self.stderr: list[str] = []
         self._news = threading.Condition()
-        self._process = subprocess.Popen(
-            _command(prelude), cwd=ROOT, env=_environment(settings), stdout=-1, stderr=-1, text=True
-        )
+        self._process = launch(prelude, wrapper=wrapper, stdout=-1, stderr=-1, **settings)
+        self.pid = self._process.pid
         outputs = ((self._process.stdout, self.stdout), (self._process.stderr, self.stderr))
         self._readers = [threading.Thread(target=self._read, args=output) for output in outputs]
         for reader in self._readers:
@@ -143,6 +144,25 @@ def metric(client: httpx.Client, name: str, /, **labels: str) -> float:
     families = text_string_to_metric_families(client.get("/metrics").text)
     samples = [sample for family in families for sample in family.samples]
     return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
+
+
+def launch(
+    prelude: str = "",
+    *,
+    wrapper: Sequence[str] = (),
+    stdout: int | IO[Any] | None = None,
+    stderr: int | IO[Any] | None = None,
+    **settings: object,
+) -> subprocess.Popen[str]:
+    """Start a service, as ``Server`` does, and do not wait for it."""
+    return subprocess.Popen(
+        [*wrapper, *_command(prelude)],
+        cwd=ROOT,
+        env=_environment(settings),
+        stdout=stdout,
+        stderr=stderr,
+        text=True,
+    )
 
 
 def refused(prelude: str = "", **settings: object) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""A service whose model folder is overwritten, cut off and taken away under it answers as before."""
+"""A service whose model folder is replaced, overwritten, cut off and taken away under it answers as before."""
 
 import os
 import shutil
@@ -32,7 +32,14 @@ def cut_off(folder: Path) -> None:
         os.truncate(path, 1)
 
 
-CHANGES: tuple[Callable[[Path], None], ...] = (overwrite, cut_off, shutil.rmtree)
+def replace(folder: Path) -> None:
+    other = shutil.copytree(folder, folder.with_name("other"))
+    overwrite(other)
+    folder.rename(folder.with_name("replaced"))
+    other.rename(folder)
+
+
+CHANGES: tuple[Callable[[Path], None], ...] = (replace, overwrite, cut_off, shutil.rmtree)
 
 
 def check_answers(server: Server, expected: list[dict[str, Any]]) -> None:

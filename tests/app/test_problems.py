@@ -101,7 +101,7 @@ CASES = {
     "animated WebP": body(animated("WEBP"), 422, "multiple_frames", "WEBP", "single frame"),
     "multi-page TIFF": body(animated("TIFF"), 422, "multiple_frames", "TIFF", "single frame"),
     "multi-frame DICOM": body(
-        dicom(np.stack([GREY] * 3), frames=3), 422, "multiple_frames", "3 frames", "single-frame"
+        dicom(np.stack([GREY] * 3), frames=3), 422, "multiple_frames", "several frames", "single-frame"
     ),
     "no pixel data": body(dicom(GREY, PixelData=None), 422, "no_pixel_data", "no pixel data", "(7FE0,0010)"),
     "CT": body(dicom(GREY, modality="CT"), 422, "unsupported_modality", "'CT'", "CR, DX, RG"),

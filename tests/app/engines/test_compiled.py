@@ -261,6 +261,23 @@ def test_disk_that_is_full_in_the_middle_of_a_file_is_told_and_nothing_left_on_i
     assert files(cache) == []
 
 
+def test_what_a_killed_process_left_half_written_is_removed_and_another_s_work_is_not(
+    artifact: Artifact, cache: Path
+) -> None:
+    load(artifact, cache)
+    [folder, _] = sorted({blob.parent for blob in blobs(cache)})
+    for blob in blobs(cache):
+        blob.unlink()
+    abandoned, current = folder / "partial-abandoned", folder / "partial-current"
+    for partial in (abandoned, current):
+        partial.mkdir()
+        (partial / "blob").write_bytes(b"half")
+    os.utime(abandoned, (0, 0))
+    load(artifact, cache)
+    assert not abandoned.exists()
+    assert (current / "blob").read_bytes() == b"half"
+
+
 def test_processes_that_start_at_once_share_a_folder(artifact: Artifact, cache: Path) -> None:
     """Also where they cannot tell each other by their number, as the first ones of two containers."""
     processes = [start_loading(artifact, cache, "import os; os.getpid = lambda: 1") for _ in range(3)]
