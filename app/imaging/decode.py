@@ -5,6 +5,7 @@ checked before a pixel is decoded. Raster formats are read by Pillow, DICOM by `
 """
 
 import io
+import logging
 import re
 import warnings
 from typing import Final
@@ -24,7 +25,8 @@ ACCEPTED_FORMATS: Final = "PNG, JPEG, WebP, TIFF, BMP and DICOM"
 Image.MAX_IMAGE_PIXELS = None
 # Pillow reads the big-endian 16-bit grey of TIFF only where black is zero.
 TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
-# Pillow warns about damaged metadata that it can do without.
+# Pillow warns about damaged metadata that it can do without, and logs as errors what an upload is to blame for.
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 # Searched in this order. DICOM stands first: its free preamble may hold another format's signature (PS3.10, 7.1).

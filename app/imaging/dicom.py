@@ -47,8 +47,8 @@ def decode_dicom(data: bytes, limits: DecodeLimits) -> GreyImage:
         # pydicom and the codecs raise whatever they meet in damaged data. Their messages can quote
         # header values, so they are not passed on.
         raise CorruptImage(
-            f"The DICOM file cannot be decoded ({type(error).__name__}): a header or the pixel data are damaged, "
-            "truncated or contradict each other. Export the object again."
+            "The DICOM file cannot be decoded: a header or the pixel data are damaged, truncated or contradict each "
+            "other. Export the object again."
         ) from error
     return GreyImage(
         grey,
