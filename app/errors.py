@@ -15,6 +15,7 @@
     │   │   └── UnsupportedTransferSyntax
     │   └── UnusableImage              a format we read, but not an image we can use
     │       ├── CorruptImage
+    │       ├── DecoderFailed
     │       ├── MultipleFrames
     │       ├── NoPixelData
     │       ├── UnsupportedPixels
@@ -27,6 +28,7 @@
     ├── Unavailable                    the service cannot answer now; try again
     │   ├── NotReady
     │   ├── Overloaded
+    │   ├── DecoderUnavailable
     │   └── RateLimited                this key has sent as many uploads as it may
     ├── TooSlow                        a request that is older than its deadline
     │   ├── BodyTooSlow
@@ -141,6 +143,12 @@ class CorruptImage(UnusableImage):
     code = "corrupt_image"
 
 
+class DecoderFailed(UnusableImage):
+    """An image on which its decoder crashed, or took more time or memory than images within the limits need."""
+
+    code = "decoder_failed"
+
+
 class MultipleFrames(UnusableImage):
     """An animation, a multi-page TIFF or a multi-frame DICOM."""
 
@@ -214,6 +222,12 @@ class NotReady(Unavailable):
     """The model is still being loaded, verified and warmed up."""
 
     code = "not_ready"
+
+
+class DecoderUnavailable(Unavailable):
+    """No decoder could be started, or the one of this image was ended from outside: no fault of the image."""
+
+    code = "decoder_unavailable"
 
 
 class Overloaded(Unavailable):

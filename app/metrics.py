@@ -33,6 +33,9 @@ class Metrics:
         self.queue_depth = self._gauge("cxr_queue_depth", "Decoded images that wait for the engine.")
         self.batch_size = self._histogram("cxr_batch_size", "Images a batch.", _BATCH_BUCKETS)
         self.engine_failures = self._counter("cxr_engine_failures", "Calls of the engine that raised.")
+        self.decoder_failures = self._counter(
+            "cxr_decoder_failures", "Decoders that ended, or gave no answer, and were replaced.", "reason"
+        )
         self.ready = self._gauge("cxr_ready", "1 when the model is verified and warmed up.")
         self.model = self._gauge(
             "cxr_model_info", "The served model; always 1.", "name", "version", "digest", "engine", "precision"

@@ -1,4 +1,4 @@
-"""Upload bytes to a prediction, in the stages decode, infer, encode. Knows nothing of HTTP."""
+"""Decoded uploads to predictions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,23 +9,7 @@ from numpy.typing import NDArray
 from app.artifact import POSITIVE, Metadata, Outputs
 from app.batching import Square
 from app.engines import Engine
-from app.imaging import DecodeLimits, ImageFacts, decode, to_network_input, to_square
-from app.overlay import preview_of
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Decoded:
-    """What is kept of an upload while it waits: some 50 kB, however large it was.
-
-    Attributes:
-        facts: Of the image.
-        square: What the network sees, uint8 (224, 224).
-        preview: For an overlay, uint8 (H, W), where it was asked for.
-    """
-
-    facts: ImageFacts
-    square: Square
-    preview: NDArray[np.uint8] | None
+from app.imaging import to_network_input
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,22 +30,9 @@ class Prediction:
 class Predictor:
     """The stages around one engine. Safe to call from several threads."""
 
-    def __init__(self, metadata: Metadata, engine: Engine, limits: DecodeLimits) -> None:
+    def __init__(self, metadata: Metadata, engine: Engine) -> None:
         """Serve the model that ``metadata`` describes through ``engine``."""
-        self._metadata, self._engine, self._limits = metadata, engine, limits
-
-    def decode(self, data: bytes, *, with_preview: bool) -> Decoded:
-        """Decode and preprocess one upload.
-
-        Args:
-            data: A file's bytes, of any accepted format.
-            with_preview: Keep what an overlay is drawn on.
-
-        Raises:
-            UploadError: The upload cannot be answered.
-        """
-        image = decode(data, self._limits)
-        return Decoded(image.facts, to_square(image.pixels), preview_of(image.pixels) if with_preview else None)
+        self._metadata, self._engine = metadata, engine
 
     def infer(self, squares: Sequence[Square]) -> Outputs:
         """Run the network on a batch.

@@ -13,11 +13,14 @@ from typing import Never, TypeVar
 
 from app.artifact import Artifact
 from app.batching import Batcher, Inferred, Place
+from app.decoding.decoders import Decoders
+from app.decoding.messages import Terms
+from app.decoding.processes import Decoded
 from app.engines import Engine, load_engine, usable_cores
 from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded
 from app.imaging import DecodeLimits
 from app.metrics import Metrics
-from app.predictor import Decoded, Prediction, Predictor
+from app.predictor import Prediction, Predictor
 from app.settings import Settings
 
 _T = TypeVar("_T")
@@ -65,16 +68,20 @@ class Service:
         self._requests = 0
         self._uploads = asyncio.Semaphore(settings.max_concurrent_uploads)
         self._workers = ThreadPoolExecutor(settings.threads or usable_cores(), thread_name_prefix="decode")
+        limits = DecodeLimits(settings.max_pixels, settings.max_upload_bytes, settings.modalities)
+        terms = Terms(limits, settings.decode_timeout_ms / 1000)
+        self._decoders = Decoders(terms, settings.request_timeout_ms / 1000, metrics)
         metrics.queue_limit.set(settings.max_queue)
 
     async def load(self) -> None:
-        """Load the engine in a thread, so that the service already answers that it lives.
+        """Load the engine and start the decoders in threads, so that the service already answers that it lives.
 
         Raises:
-            CxrError: The engine is missing, or the model does not answer as when it was exported.
+            CxrError: The engine is missing, the model does not answer as when it was exported, or decoders cannot be
+                started.
         """
         settings, metadata = self.settings, self.artifact.metadata
-        engine = await asyncio.to_thread(
+        loading = asyncio.to_thread(
             load_engine,
             settings.engine,
             self.artifact,
@@ -84,8 +91,8 @@ class Service:
             batch_size=settings.max_batch_size,
             cache_dir=settings.cache_dir,
         )
-        limits = DecodeLimits(settings.max_pixels, settings.max_upload_bytes, settings.modalities)
-        predictor = Predictor(metadata, engine, limits)
+        engine, _ = await asyncio.gather(loading, asyncio.to_thread(self._decoders.start))
+        predictor = Predictor(metadata, engine)
         batcher = Batcher(
             predictor.infer,
             self.metrics,
@@ -161,7 +168,7 @@ class Service:
                     raise
                 is_reading, size = False, len(data)
                 with ready.batcher.place() as place:
-                    decode = partial(ready.predictor.decode, data, with_preview=with_preview)
+                    decode = partial(self._decoders.decode, data, with_preview=with_preview)
                     pending = self._start(decode, place, seconds)
                     del data, decode  # While it waits, an upload is not held.
                     decoded, inferred = await _unless(gone, pending)
@@ -198,8 +205,9 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
     def close(self) -> None:
-        """Wait for work in progress and stop the threads."""
+        """Wait for work in progress, save decoding, for which nobody waits any more, and stop threads and decoders."""
         self.metrics.ready.set(0)
+        self._decoders.close()
         self._workers.shutdown()
         if self._ready:
             self._ready.batcher.close()

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
     modalities: Annotated[tuple[str, ...], NoDecode] = Field(
         RADIOGRAPH_MODALITIES, min_length=1, description="DICOM modalities to accept, separated by commas."
     )
+    decode_timeout_ms: int = Field(
+        20_000,
+        ge=1,
+        description="Processor time that one image may take to decode; refused with 422 when it takes more.",
+    )
     max_concurrent_uploads: int = Field(
         16,
         ge=1,

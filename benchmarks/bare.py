@@ -23,7 +23,8 @@ import openvino as ov
 
 from app.artifact import POSITIVE
 from app.engines import usable_cores
-from app.imaging import decode, to_network_input, to_square
+from app.imaging import to_network_input, to_square
+from app.imaging.decode import decode
 from benchmarks.harness.options import option_parser
 from benchmarks.harness.reference import Reference, network_input, prepare
 from benchmarks.harness.turns import print_row, steady_rate

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import track
 
 from app.errors import TrainingError, UploadError
-from app.imaging import DecodeLimits, GreyImage, decode
+from app.imaging import DecodeLimits, GreyImage
+from app.imaging.decode import decode
 from training.manifest import LABELS, Manifest, Record, Unreadable
 
 LIMITS: Final = DecodeLimits(max_pixels=10**9)

@@ -1,7 +1,17 @@
-"""Bytes to network input: the one decoding and preprocessing of training and service."""
+"""Bytes to network input: the one decoding and preprocessing of training and service.
 
-from app.imaging.decode import ACCEPTED_FORMATS, decode, sniff_format
-from app.imaging.grey import RADIOGRAPH_MODALITIES, DecodeLimits, GreyImage, ImageFacts, ImageWarning
+Exported is what needs none of the libraries that read uploads: the service does without them. ``app.imaging.decode``
+has the decoder.
+"""
+
+from app.imaging.grey import (
+    ACCEPTED_FORMATS,
+    RADIOGRAPH_MODALITIES,
+    DecodeLimits,
+    GreyImage,
+    ImageFacts,
+    ImageWarning,
+)
 from app.imaging.preprocess import (
     IMAGE_SIZE,
     PREPROCESSING_VERSION,
@@ -20,8 +30,6 @@ __all__ = [
     "GreyImage",
     "ImageFacts",
     "ImageWarning",
-    "decode",
-    "sniff_format",
     "to_network_input",
     "to_square",
     "to_three_channels",

@@ -16,9 +16,14 @@ from PIL import ExifTags, Image, ImageChops, TiffImagePlugin, UnidentifiedImageE
 
 from app.errors import CorruptImage, CxrError, EmptyBody, MultipleFrames, UnsupportedFormat, UnsupportedPixels
 from app.imaging.dicom import decode_dicom
-from app.imaging.grey import DecodeLimits, GreyImage, check_pixel_count, resolution_warnings, scale_to_uint8
-
-ACCEPTED_FORMATS: Final = "PNG, JPEG, WebP, TIFF, BMP and DICOM"
+from app.imaging.grey import (
+    ACCEPTED_FORMATS,
+    DecodeLimits,
+    GreyImage,
+    check_pixel_count,
+    resolution_warnings,
+    scale_to_uint8,
+)
 
 # Our own limit is checked on every image, before decoding; Pillow's process-wide one would only answer
 # first, with a message that does not say what is accepted.

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from app.errors import CorruptImage, TooManyPixels
 
+ACCEPTED_FORMATS: Final = "PNG, JPEG, WebP, TIFF, BMP and DICOM"
+
 RADIOGRAPH_MODALITIES: Final = ("CR", "DX", "RG")
 """Computed, digital and film radiography. Source: DICOM PS3.3 C.7.3.1.1.1."""
 

@@ -10,7 +10,8 @@ import numpy as np
 from app.artifact import POSITIVE, Artifact, open_artifact
 from app.engines import Engine, load_engine
 from app.errors import CxrError
-from app.imaging import decode, to_network_input, to_square
+from app.imaging import to_network_input, to_square
+from app.imaging.decode import decode
 from benchmarks.harness.caller import WrongAnswers
 from benchmarks.harness.machine import describe_machine
 from benchmarks.harness.radiographs import Radiographs, make_radiographs

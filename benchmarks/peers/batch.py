@@ -12,7 +12,8 @@ import numpy as np
 
 from app.artifact import open_artifact
 from app.engines import usable_cores
-from app.imaging import decode, to_network_input, to_square
+from app.imaging import to_network_input, to_square
+from app.imaging.decode import decode
 from benchmarks.harness.reference import service_engine
 
 Answer = dict[str, dict[str, float]]

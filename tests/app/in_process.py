@@ -13,9 +13,13 @@ import uvicorn
 from numpy.typing import NDArray
 
 from app.artifact import Outputs
+from app.decoding.processes import Decoded
 from app.engines import Engine
+from app.imaging import to_square
+from app.imaging.decode import decode
 from app.keys import KeyRing
 from app.main import create_app
+from app.overlay import preview_of
 from app.service import Service
 from app.settings import Settings
 from tests.app.fakes import FakeEngine, artifact
@@ -61,6 +65,20 @@ class ServiceClient(httpx.Client):
     def _fail(self, error: Exception) -> None:
         self.failures.append(error)
         self.ended.set()
+
+
+class ThreadDecoders:
+    """Decodes in the calling thread: a test of the way through the service needs no processes."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def decode(self, data: bytes, *, with_preview: bool) -> Decoded:
+        image = decode(data)
+        return Decoded(image.facts, to_square(image.pixels), preview_of(image.pixels) if with_preview else None)
 
 
 class BlockingEngine(FakeEngine):
@@ -121,6 +139,7 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
     @contextmanager
     def serve(load: Callable[[], Engine], *, wait: bool = True, **settings: object) -> Iterator[ServiceClient]:
         monkeypatch.setattr("app.service.load_engine", lambda *_, **__: load())
+        monkeypatch.setattr("app.service.Decoders", ThreadDecoders)
         with closing(ServiceClient(**settings)) as client:
             if wait:
                 assert client.ended.wait(WAIT_SECONDS)

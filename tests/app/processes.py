@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -16,6 +18,11 @@ def answers(url: str) -> bool:
         return httpx.get(f"{url}/livez", trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
+
+
+def descendants(pid: int) -> list[int]:
+    """Processes that a process has started, and these in turn; parents first."""
+    return process_tree(pid)[1:]
 
 
 def is_running(pid: int) -> bool:
@@ -48,3 +55,16 @@ def works(*command: str) -> bool:
         bool(shutil.which(command[0]))
         and subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0
     )
+
+
+def send_all(pids: list[int], number: signal.Signals) -> None:
+    """Send a signal to each, as a terminal does to all of a process group."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def peak_memory_bytes(pid: int) -> int:
+    """The largest resident memory that a process has had (VmHWM)."""
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return 1024 * int(line.split()[1])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.errors import BodyTooLarge, UploadError
+from app.errors import BodyTooLarge, DecoderFailed, UploadError
 from tests.app.answers import check
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
@@ -135,7 +135,8 @@ def test_every_kind_of_bad_upload_is_tried() -> None:
         for kind in error.__subclasses__():
             yield from leaves(kind)
 
-    tried = {case.code for case in CASES.values()} | {BodyTooLarge.code}  # that one: test_limits.py
+    elsewhere = {BodyTooLarge.code, DecoderFailed.code}  # test_limits.py, decoding/test_faults.py
+    tried = {case.code for case in CASES.values()} | elsewhere
     assert set(leaves(UploadError)) <= tried
 
 

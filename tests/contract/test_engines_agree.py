@@ -11,7 +11,8 @@ from scipy.special import softmax
 
 from app.artifact import Artifact, Outputs
 from app.engines import Engine, EngineName, load_engine
-from app.imaging import decode, to_network_input, to_square
+from app.imaging import to_network_input, to_square
+from app.imaging.decode import decode
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
 from tests.training.fixtures import FinishedRun

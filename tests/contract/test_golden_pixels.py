@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import uid
 
-from app.imaging import PREPROCESSING_VERSION, decode, to_network_input, to_square
+from app.imaging import PREPROCESSING_VERSION, to_network_input, to_square
+from app.imaging.decode import decode
 from tests.images import dicom, encode
 
 PINNED_AT = ((0, 0), (20, 200), (112, 112), (200, 20), (223, 223))

@@ -112,7 +112,7 @@ def _tiff(data: bytes, base: int = 0) -> Iterator[Field]:
     (count,) = struct.unpack_from(f"{mark}H", data, start)
     yield from _row(base + start, order, 2)
     for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, number, value = struct.unpack_from(f"{mark}HHII", data, entry)
+        _, kind, number, value = struct.unpack_from(f"{mark}HHII", data, entry)
         yield from _row(base + entry, order, 2, 2, 4, 4)
         yield Field(base + entry + 8, 2, order)
         item = {3: 2, 4: 4}.get(kind, 0)  # SHORT, LONG

@@ -7,7 +7,8 @@ import pytest
 from app.artifact import open_artifact
 from app.engines import EngineName, load_engine
 from app.errors import ArtifactError, TrainingError
-from app.imaging import decode, to_network_input, to_square
+from app.imaging import to_network_input, to_square
+from app.imaging.decode import decode
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import make_data
 from training.external import evaluate

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from app.errors import TrainingError
-from app.imaging import decode, to_square
+from app.imaging import to_square
+from app.imaging.decode import decode
 from tests.images import dicom, encode, radiograph
 from training.manifest import Manifest, read_manifest
 from training.squares import load_squares

@@ -19,7 +19,8 @@ from app.errors import (
     UnsupportedPixels,
     UploadError,
 )
-from app.imaging import DecodeLimits, decode, sniff_format
+from app.imaging import DecodeLimits
+from app.imaging.decode import decode, sniff_format
 from tests.images import dicom, encode, radiograph
 
 GREY = radiograph(60, 40)

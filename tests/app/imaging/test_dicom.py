@@ -19,7 +19,8 @@ from app.errors import (
     UnsupportedTransferSyntax,
     UnsupportedView,
 )
-from app.imaging import DecodeLimits, decode
+from app.imaging import DecodeLimits
+from app.imaging.decode import decode
 from app.imaging.presentation import apply_window
 from tests.images import dicom, lookup_table, radiograph
 

@@ -5,7 +5,7 @@ import pytest
 from pydicom import uid
 
 from app.errors import CorruptImage, CxrError
-from app.imaging import decode, sniff_format
+from app.imaging.decode import decode, sniff_format
 from tests.images import dicom
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

@@ -6,7 +6,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from app.errors import CorruptImage, UnsupportedView
-from app.imaging import decode
+from app.imaging.decode import decode
 from tests.images import dicom
 
 RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)

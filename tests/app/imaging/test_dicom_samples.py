@@ -14,8 +14,9 @@ from pydicom.pixels import pixel_array
 from pydicom.uid import UID, JPEGBaseline8Bit
 
 from app.errors import CxrError
-from app.imaging import DecodeLimits, decode
+from app.imaging import DecodeLimits
 from app.imaging.codecs import SUPPORTED_SYNTAXES
+from app.imaging.decode import decode
 from app.imaging.dicom import stored_values
 from app.imaging.dicom_file import read_file
 from app.imaging.dicom_header import describe_pixels

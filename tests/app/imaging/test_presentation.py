@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydicom import uid
 
-from app.imaging import decode
+from app.imaging.decode import decode
 from app.imaging.presentation import apply_window
 from tests.images import dicom, lookup_table
 
