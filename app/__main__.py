@@ -45,7 +45,7 @@ def main() -> int:
         address = find_address(settings)
         check_exposure(settings, address)
         keys = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
-        artifact = open_artifact(settings.model)
+        artifact = open_artifact(settings.model, settings.model_public_key)
         listener = address.listen()
     except SettingError as error:
         return _stop(2, str(error))

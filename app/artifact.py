@@ -2,6 +2,7 @@
 
 saved_model.pb, variables/     the network; signature ``serving_default``
 assets.extra/metadata.json     what it is, and the SHA-256 of every other file
+assets.extra/metadata.json.sig optional: who exported it, see app.signature
 assets.extra/golden.npz        synthetic inputs with the outputs they must give
 assets.extra/MODEL_CARD.md     intended use, data, metrics, limits
 assets.extra/int8/             optional: the same network quantized, OpenVINO's model.xml and model.bin
@@ -20,10 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import ArtifactError
 from app.imaging import PREPROCESSING_VERSION, to_network_input
+from app.signature import check_signature
 
 FORMAT_VERSION: Final = 1
 EXTRA: Final = "assets.extra"
 METADATA: Final = f"{EXTRA}/metadata.json"
+SIGNATURE: Final = f"{METADATA}.sig"
 GOLDEN: Final = f"{EXTRA}/golden.npz"
 MODEL_CARD: Final = f"{EXTRA}/MODEL_CARD.md"
 INT8_MODEL: Final = f"{EXTRA}/int8/model.xml"
@@ -272,18 +275,22 @@ class Artifact:
             )
 
 
-def open_artifact(path: Path) -> Artifact:
+def open_artifact(path: Path, public_key: Path | None = None) -> Artifact:
     """Open a model folder and verify every file of it.
 
     Args:
         path: ``models/<name>/<version>``, or ``models/<name>`` for its highest version.
+        public_key: Whose signature it must have; None: it needs none.
 
     Raises:
-        ArtifactError: Missing, damaged, or not for this version of the software; names the file.
+        ArtifactError: Missing, damaged, not signed by that key, or for another version of the software; names the file.
+        SettingError: The public key cannot be used.
     """
     folder = _version_folder(path)
     metadata_path = folder / METADATA
     text = _read(metadata_path)
+    if public_key:
+        check_signature(text, folder / SIGNATURE, public_key)
     metadata = _parse(text, metadata_path)
     _check_compatible(metadata, metadata_path)
     _check_files(folder, metadata)
@@ -292,7 +299,7 @@ def open_artifact(path: Path) -> Artifact:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """Compute the SHA-256 of every file of an artifact but ``metadata.json``."""
+    """Compute the SHA-256 of every file of an artifact but ``metadata.json`` and its signature."""
     return {name: _sha256(folder / name) for name in _file_names(folder)}
 
 
@@ -351,7 +358,7 @@ def _check_files(folder: Path, metadata: Metadata) -> None:
 def _file_names(folder: Path) -> Iterator[str]:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != METADATA:
+        if path.is_file() and name not in (METADATA, SIGNATURE):
             yield name
 
 

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
         SHIPPED_MODEL,
         description="Model folder: `models/<name>/<version>`, or `models/<name>` for its highest version.",
     )
+    model_public_key: Path | None = Field(
+        None, description="Ed25519 public key, PEM, whose signature the model must have; unset: none is asked for."
+    )
     engine: EngineName = Field(
         "openvino", description="What runs the model: `openvino`, or `tensorflow` where it is installed."
     )

@@ -40,6 +40,7 @@ def test_every_command_is_of_a_kind_that_is_tried_here_or_known_to_need_docker()
     kinds = (
         "mkdir",
         "export",
+        "openssl",
         ".venv/client",
         ".venv/client/bin/pip",
         ".venv/client/bin/cxr-intake",

@@ -308,6 +308,21 @@ def evaluate(
         typer.echo(write_report(run_evaluate(model, manifest, engine, _command()), out, public=public))
 
 
+@app.command()
+def sign(
+    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    key: Annotated[Path, typer.Option(help="Ed25519 private key, PEM, without a passphrase.")],
+) -> None:
+    """Sign an exported model, for services that are told a public key (CXR_MODEL_PUBLIC_KEY).
+
+    Example: python -m training sign --model models/nasnetlarge --key private.pem
+    """
+    with errors_for_people():
+        from training.sign import sign_artifact
+
+        typer.echo(sign_artifact(model, key))
+
+
 def _command() -> str:
     return shlex.join(["python", "-m", "training", *sys.argv[1:]])
 

@@ -56,7 +56,7 @@ def answer(run: Path, config: FitConfig, manifest: Manifest, parts: Split, cache
         }
         with replacing(path) as file:
             np.savez(file, parameter_count=model.count_params(), structure=_structure(model), **logits)  # type: ignore[arg-type]
-    with reading(path), path.open("rb") as file, np.load(file) as kept:
+    with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
         return RunAnswers(kept["validation"], kept["test"], int(kept["parameter_count"]), str(kept["structure"]))
 
 

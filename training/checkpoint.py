@@ -93,7 +93,7 @@ class TrainingState(keras.callbacks.Callback):  # type: ignore[misc]
         """
         if not self.path.exists():
             return 0
-        with reading(self.path), self.path.open("rb") as file, np.load(file) as arrays:
+        with reading(self.path), self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             meta = json.loads(str(arrays["meta"]))
             if meta["stage"] != self.stage:
                 return 0

@@ -39,7 +39,7 @@ def load_squares(
     path = cache / f"squares-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy" if cache else None
     if path and path.exists():
         with suppress(ValueError, EOFError):  # A damaged cache is made anew.
-            return np.asarray(np.load(path))
+            return np.asarray(np.load(path, allow_pickle=False))
     squares = np.stack(map_images(root, records, lambda image: to_square(image.pixels, size)))
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)

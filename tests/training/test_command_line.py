@@ -60,7 +60,7 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-COMMANDS: Final = ("preview", "data", "study", "report", "fit", "tune", "export", "evaluate")
+COMMANDS: Final = ("preview", "data", "study", "report", "fit", "tune", "export", "evaluate", "sign")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
@@ -106,6 +106,7 @@ def data(tmp_path: Path) -> Path:
         (["tune", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
         (["evaluate", "--model", "m", "--data", "nowhere", "--out", "r"], "nowhere must hold the class folders"),
         (["evaluate", "--model", "m", "--data", "data", "--out", "r"], "m"),
+        (["sign", "--model", "m", "--key", "private.pem"], "There is no model folder m"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
