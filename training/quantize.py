@@ -1,7 +1,6 @@
 """Quantize an exported network to int8 with NNCF; neither Keras nor TensorFlow is needed."""
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -64,8 +63,7 @@ def quantize(folder: Path, squares: NDArray[np.uint8], path: Path) -> None:
 
 @contextmanager
 def _nncf_on_standard_error() -> Iterator[None]:
-    """Let NNCF show its progress where progress belongs, and tell nobody that it was used."""
-    os.environ.setdefault("NNCF_CI", "1")  # What turns its usage statistics off; it is read once, at import.
+    """Let NNCF show its progress where progress belongs."""
     with redirect_stdout(sys.stderr):
         yield
 

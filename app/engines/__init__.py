@@ -7,6 +7,9 @@ from app.artifact import Artifact, Precision
 from app.engines.base import Engine
 from app.engines.processor import has_amx_bf16, usable_cores
 from app.errors import EngineUnavailable
+from app.no_telemetry import forbid_telemetry
+
+forbid_telemetry()  # Before the engines' modules, which are in this package, import OpenVINO.
 
 EngineName = Literal["openvino", "tensorflow"]
 

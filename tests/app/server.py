@@ -33,7 +33,6 @@ class Server:
     Attributes:
         url: Where it listens.
         client: An HTTP client of it.
-        pid: Of its process.
         stdout, stderr: Lines written so far; complete once it has stopped.
     """
 

@@ -43,6 +43,7 @@ class Stub:
         model: The digest that it names.
         ready: Whether it says so.
         posts: Path and body's SHA-256 of each post, in order.
+        heads: Request line and headers of each request.
     """
 
     answer: Callable[[str, bytes, int], Answer] = lambda path, body, before: prediction()
@@ -50,6 +51,7 @@ class Stub:
     ready: bool = True
     url: str = ""
     posts: list[tuple[str, str]] = field(default_factory=list)
+    heads: list[str] = field(default_factory=list)
     authorizations: set[str | None] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -88,6 +90,7 @@ def serving(stub: Stub, port: int = 0) -> Iterator[Stub]:
             self._send(*stub.post(self.path, self.rfile.read(int(self.headers["Content-Length"]))))
 
         def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
+            stub.heads.append(f"{self.requestline}\n{self.headers}")
             if not status:
                 self.close_connection = True
                 return
