@@ -12,7 +12,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
 
 from app.errors import CorruptImage
-from app.imaging import decode
+from app.imaging.decode import decode
 from app.imaging.structure import MAX_JPEG_SCANS, MAX_READS
 from tests.images import dicom, encode, radiograph
 
