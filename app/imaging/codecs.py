@@ -32,6 +32,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from app.imaging.structure import check_jpeg
+
 NATIVE_SYNTAXES: Final = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 )
@@ -153,6 +155,7 @@ def use_stored_bits(samples: NDArray[np.integer], pixels: ImagePixels) -> NDArra
 
 
 def _decode_jpeg(frame: bytes, pixels: ImagePixels, samples: NDArray[np.integer]) -> None:
+    check_jpeg(frame)
     # Without a marker that names the colour space libjpeg takes three components for YCbCr.
     stored_as_rgb = pixels.photometric_interpretation == "RGB" and not frame.startswith(b"JFIF", _JFIF_START)
     colour_space = "RGB" if stored_as_rgb else None

@@ -4,8 +4,8 @@ The content decides the format; names and declared types are never consulted. Th
 checked before a pixel is decoded. Raster formats are read by Pillow, DICOM by ``app.imaging.dicom``.
 """
 
-import io
 import logging
+import os
 import re
 import warnings
 from typing import Final
@@ -24,12 +24,15 @@ from app.imaging.grey import (
     resolution_warnings,
     scale_to_uint8,
 )
+from app.imaging.structure import MAX_JPEG_SCANS, BoundedStream, check_jpeg, check_tiff
 
 # Our own limit is checked on every image, before decoding; Pillow's process-wide one would only answer
 # first, with a message that does not say what is accepted.
 Image.MAX_IMAGE_PIXELS = None
 # Pillow reads the big-endian 16-bit grey of TIFF only where black is zero.
 TiffImagePlugin.OPEN_INFO.setdefault((b"MM", 0, (1,), 1, (16,), ()), ("I;16B", "I;16B"))
+# libtiff's own limit on the scans of a JPEG within is three times ours. It reads this variable for every file.
+os.environ["LIBTIFF_JPEG_MAX_ALLOWED_SCAN_NUMBER"] = str(MAX_JPEG_SCANS)
 # Pillow warns about damaged metadata that it can do without, and logs as errors what an upload is to blame for.
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
@@ -60,6 +63,8 @@ _REFUSED_SIGNATURES: Final = (
     (rb"\s*<", "markup (HTML, XML or SVG)"),
     (rb"[\t\n\f\r\x20-\xff]{1,512}\Z|[\t\n\f\r\x20-\xff]{512}", "text"),
 )
+
+_STRUCTURE_CHECKS: Final = {"JPEG": check_jpeg, "TIFF": check_tiff}
 
 _DEEP_MODES: Final = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -115,7 +120,9 @@ def _match(data: bytes, signatures: tuple[tuple[bytes, str], ...]) -> str | None
 
 def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> GreyImage:
     try:
-        with Image.open(io.BytesIO(data), formats=[image_format]) as image:
+        if check := _STRUCTURE_CHECKS.get(image_format):
+            check(data)
+        with Image.open(BoundedStream(data), formats=[image_format]) as image:
             _check_size(image, limits)
             _refuse_several_frames(image)
             bits = _bits_per_sample(image, data)

@@ -27,6 +27,7 @@ from pydicom.uid import (
 from app.errors import BodyTooLarge, CorruptImage, UnsupportedTransferSyntax
 from app.imaging.codecs import NATIVE_SYNTAXES, SUPPORTED_SYNTAXES
 from app.imaging.grey import DecodeLimits, ImageWarning
+from app.imaging.structure import BoundedStream
 
 # pydicom quotes the values it finds odd in warnings and log records. A service shows them to nobody.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -38,8 +39,11 @@ _MAGIC: Final = b"DICM"
 _FILE_META: Final = b"\x02\0"  # the group of all its elements, always in little endian
 _PIXEL_DATA: Final = 0x7FE00010
 _DICOM_UID: Final = re.compile(r"1\.2\.840\.10008(\.\d{1,4}){1,7}")  # DICOM's own. Source: PS3.5, 9 and annex A.
-_MAX_READS: Final = 50_000  # Two or three an element, one for each 8 KiB of compressed pixels; a DX has hundreds.
-_MAX_VALUE_BYTES: Final = 2**20  # The longest are sequences of lookup tables, of up to 128 KiB each.
+_MAX_READS: Final = 50_000
+"""Two or three an element, one for each 8 KiB of compressed pixels; a DX has hundreds. pydicom takes minutes over
+50 MB of empty items."""
+_MAX_VALUE_BYTES: Final = 2**12  # Some hundred numbers as text. pydicom takes seconds over a megabyte of them.
+_MAX_TABLE_BYTES: Final = 2**20  # The longest are sequences of lookup tables, of up to 128 KiB each.
 _ATTRIBUTES: Final = (
     "Modality",
     "PresentationIntentType",
@@ -73,19 +77,20 @@ _ATTRIBUTES: Final = (
     "BluePaletteColorLookupTableData",
     "PixelData",
 )
+_ITEM: Final = re.compile(rb"\xfe\xff\x00\xe0|\xff\xfe\xe0\x00")
+_MAX_ITEMS: Final = 1000  # Of a sequence, of which one is used. pydicom takes seconds over a megabyte of empty ones.
+_TABLES: Final = frozenset(
+    tag_for_keyword(keyword)
+    for keyword in (
+        "ViewCodeSequence",
+        "ModalityLUTSequence",
+        "VOILUTSequence",
+        "RedPaletteColorLookupTableData",
+        "GreenPaletteColorLookupTableData",
+        "BluePaletteColorLookupTableData",
+    )
+)
 _TAGS: Final[list[BaseTag | int]] = [tag for keyword in _ATTRIBUTES if (tag := tag_for_keyword(keyword)) is not None]
-
-
-class _BoundedStream(BytesIO):
-    """A file that gives up when it is read in too many parts: pydicom takes minutes over 50 MB of empty items."""
-
-    reads_left = _MAX_READS
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self.reads_left -= 1
-        if self.reads_left < 0:
-            raise ValueError("the file has too many elements")
-        return super().read(size)
 
 
 def read_file(data: bytes, limits: DecodeLimits) -> tuple[Dataset, UID, tuple[ImageWarning, ...]]:
@@ -108,12 +113,12 @@ def read_file(data: bytes, limits: DecodeLimits) -> tuple[Dataset, UID, tuple[Im
         UnsupportedTransferSyntax: A transfer syntax that is not read.
         Exception: Of a kind that depends on what is damaged.
     """
-    stream = _BoundedStream(data)
+    stream = BoundedStream(data, _MAX_READS)
     named = _read_transfer_syntax(data, stream)
     syntax = named or _guess_syntax(data[stream.tell() :][:6])
     _check_syntax(syntax)
     if syntax == DeflatedExplicitVRLittleEndian:
-        stream = _BoundedStream(_inflate(data[stream.tell() :], limits.max_bytes))
+        stream = BoundedStream(_inflate(data[stream.tell() :], limits.max_bytes), _MAX_READS)
     dataset = read_dataset(
         stream,
         syntax.is_implicit_VR,
@@ -178,7 +183,10 @@ def _inflate(deflated: bytes, max_bytes: int) -> bytes:
 
 def _check_lengths(dataset: Dataset) -> None:
     for element in dataset.elements():  # as bytes, not parsed yet
-        if element.tag != _PIXEL_DATA and isinstance(element.value, bytes) and len(element.value) > _MAX_VALUE_BYTES:
+        if element.tag == _PIXEL_DATA or not isinstance(element.value, bytes):
+            continue
+        longest = _MAX_TABLE_BYTES if element.tag in _TABLES else _MAX_VALUE_BYTES
+        if len(element.value) > longest or len(_ITEM.findall(element.value)) > _MAX_ITEMS:
             raise ValueError("an attribute is too long to be what it should be")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from app.errors import DecoderFailed
 from tests.fuzz.requests import Posting
 
 PROBLEM: Final = "application/problem+json"
@@ -91,6 +92,8 @@ def _faults_of_problem(answer: Answer, documented: Codes) -> list[str]:
         found.append(f"status {answer.status} with the code {content['code']!r} is not documented")
     if content["status"] != answer.status:
         found.append(f"status {answer.status}, said to be {content['status']}")
+    if content["code"] == DecoderFailed.code:
+        found.append(f"a decoder failed: {content['detail']}")  # It costs one request alone, and should not be.
     if internals := _INTERNALS.search(content["detail"]):
         found.append(f"{internals[0]!r} in the detail {content['detail']!r}")
     return found

@@ -1,0 +1,92 @@
+"""What a file is made of, held to bounds before a library walks through it.
+
+A file of 64 MiB can hold 16 million segments, strips or scans around an image of a few pixels. Pillow and
+pydicom look at each in Python, and libjpeg goes through all pixels for every scan: that takes minutes.
+"""
+
+import re
+import struct
+from io import BytesIO
+from typing import Final
+
+from app.errors import CorruptImage
+
+MAX_READS: Final = 200_000
+"""Of a file, one after the other. Pillow needs three a chunk or segment, two a run of a compressed BMP."""
+
+_MAX_JPEG_SEGMENTS: Final = 2_000
+MAX_JPEG_SCANS: Final = 32
+"""Progressive files have six to about twenty. Each is a pass over all pixels."""
+_JPEG_MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those with a length, and EOI
+_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+
+_MAX_TIFF_VALUES: Final = 100_000
+"""Of an attribute, the offsets of strips or tiles included: of 40 megapixels, tiles of 20 x 20 pixels."""
+_TIFF_OPAQUE_TYPES: Final = frozenset({1, 2, 6, 7})  # bytes and text, which are not taken apart. Source: TIFF 6.0, 2.
+
+
+class BoundedStream(BytesIO):
+    """A file that gives up when it is read in too many parts."""
+
+    def __init__(self, data: bytes, reads: int = MAX_READS) -> None:
+        """Hold a file's bytes, to be read in this many parts at most."""
+        super().__init__(data)
+        self._reads_left = reads
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read so many bytes, or all.
+
+        Raises:
+            CorruptImage: It was done too often.
+        """
+        self._reads_left -= 1
+        if self._reads_left < 0:
+            raise CorruptImage(
+                "The file is made of more parts than an image needs. Save it anew with another program, in another "
+                "format or without compression, and send that."
+            )
+        return super().read(size)
+
+
+def check_jpeg(data: bytes) -> None:
+    """Refuse a JPEG codestream with very many segments or scans. What else is wrong with it, its decoder finds.
+
+    Raises:
+        CorruptImage: It has too many.
+
+    Source: ISO/IEC 10918-1, B.1.1 (markers; in entropy-coded data, 0xFF is followed by 0 or by a restart marker).
+    """
+    position, scans = 2, 0
+    for _ in range(_MAX_JPEG_SEGMENTS):
+        marker = _JPEG_MARKER.search(data, position)
+        if marker is None or marker[1][0] == _JPEG_END:
+            return
+        scans += marker[1][0] == _JPEG_SCAN
+        if scans > MAX_JPEG_SCANS:
+            break
+        position = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    raise CorruptImage(
+        f"The JPEG has more than {MAX_JPEG_SCANS} scans or {_MAX_JPEG_SEGMENTS} segments, which no camera or program "
+        "writes. Open it in another program, save it anew, not progressive, and send that."
+    )
+
+
+def check_tiff(data: bytes) -> None:
+    """Refuse a TIFF with very many strips or tiles, or as many values of another kind.
+
+    Raises:
+        CorruptImage: It has too many.
+        struct.error: It ends before its directory does.
+
+    Source: TIFF 6.0, section 2.
+    """
+    order = "<" if data.startswith(b"II") else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4)
+    (entries,) = struct.unpack_from(f"{order}H", data, start)
+    directory = data[start + 2 : start + 2 + 12 * entries]
+    for _, kind, count, _ in struct.iter_unpack(f"{order}HHII", directory[: len(directory) // 12 * 12]):
+        if kind not in _TIFF_OPAQUE_TYPES and count > _MAX_TIFF_VALUES:
+            raise CorruptImage(
+                f"The TIFF has {count} values in one attribute; at most {_MAX_TIFF_VALUES} are read. If the image is "
+                "stored in very many strips or tiles, save it in fewer."
+            )
