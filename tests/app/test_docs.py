@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.api.schemas import PredictionAnswer, Problem
-from app.errors import CxrError, InferenceFailed, NotReady, Overloaded, TooSlow, UploadError
+from app.errors import CxrError, DecoderUnavailable, InferenceFailed, NotReady, Overloaded, TooSlow, UploadError
 from tests.app.server import Server
 
 UPLOADS = ("/predict", "/explain")
@@ -51,7 +51,7 @@ def test_every_error_has_an_example(description: dict, path: str) -> None:
             problem = Problem.model_validate(example["value"])
             assert (problem.code, problem.status) == (code, int(status))
             documented.add(code)
-    others = {NotReady.code, Overloaded.code, InferenceFailed.code, "malformed_request"}
+    others = {NotReady.code, DecoderUnavailable.code, Overloaded.code, InferenceFailed.code, "malformed_request"}
     raised = {*leaves(UploadError), *leaves(TooSlow), *others}
     assert documented == raised
 
