@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 import app
+from app.decoding.fences import ENVIRONMENT
 from app.decoding.messages import (
     ANSWER,
     DECODED,
@@ -95,7 +96,7 @@ class NurseryProcess:
                 [sys.executable, "-m", "app.decoding.nursery", terms.to_json()],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": _python_path(), "OPENBLAS_NUM_THREADS": "1"},  # forks want one thread
+                env={**os.environ, **ENVIRONMENT, "PYTHONPATH": _python_path()},
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)

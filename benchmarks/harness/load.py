@@ -35,12 +35,14 @@ class Round:
         p50_ms: Median time of a request in ms; None without requests, as in the bare loop.
         p99_ms: Most time of 99 in 100 requests.
         generator_cores: CPU seconds that wrk used, over the time.
+        answers: How many there were.
     """
 
     rate: float
     p50_ms: float | None = None
     p99_ms: float | None = None
     generator_cores: float = 0
+    answers: int = 0
 
 
 class Load:
@@ -105,11 +107,13 @@ class Load:
                 f"among {len(found['times'].split())}. The last: {found['first_wrong']}"
             )
         self._drain(url)
+        times = [float(moment) for moment in found["times"].split()]
         return Round(
-            rate=steady_rate([float(moment) for moment in found["times"].split()]),
+            rate=steady_rate(times),
             p50_ms=float(found["p50"]),
             p99_ms=float(found["p99"]),
             generator_cores=(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / wall,
+            answers=len(times),
         )
 
     def _drain(self, url: str) -> None:

@@ -130,17 +130,18 @@ class Server:
         return ServerFailed(f"It {how}; its log ends: {' | '.join(lines[-_SHOWN_LINES:])}")
 
 
-def start_service(model: Path, log: Path, **settings: object) -> Server:
+def start_service(model: Path, log: Path, *, module: str = "app", **settings: object) -> Server:
     """Start the service of this repository.
 
     Args:
         model: Its ``CXR_MODEL``.
         log: File for its log.
+        module: What to run; it must announce itself as the service does.
         **settings: Other ``CXR_`` settings by field name.
     """
     given = {"model": model, "port": 0, **settings}
     environment = {f"CXR_{name.upper()}": str(value) for name, value in given.items()}
-    return Server([sys.executable, "-m", "app"], log, environment)
+    return Server([sys.executable, "-m", module], log, environment)
 
 
 def admit(callers: int) -> dict[str, int]:
