@@ -66,6 +66,12 @@ class Server:
         url = httpx.URL(self.url)
         return url.host, url.port or 80
 
+    @property
+    def pid(self) -> int:
+        """Its process, which must still run."""
+        assert self._process.poll() is None, "".join(self.stderr)
+        return self._process.pid
+
     def metric(self, name: str, /, **labels: str) -> float:
         """Sum of the samples of this name that have these labels."""
         return metric(self.client, name, **labels)
