@@ -1,5 +1,6 @@
 # make run    the service with the shipped model     make test    all tests
 # make check  the gate: what CI runs                 make train   the environment of `python -m training`
+# make sbom   the bill of materials, dist/sbom.cdx.json      make audit   what is known against the locked packages
 PYTHON ?= python3
 PORT ?= 8000
 
@@ -7,7 +8,7 @@ SERVE := .venv/serve
 TRAIN := .venv/train
 DEV := .venv/dev
 
-.PHONY: run test check train lock clean
+.PHONY: run test check train sbom audit lock clean
 
 run: $(SERVE)/requirements.txt
 	@CXR_PORT=$(PORT) CXR_CACHE_DIR="$${CXR_CACHE_DIR-.cache/models}" exec $(SERVE)/bin/python -m app
@@ -24,6 +25,13 @@ check: $(DEV)/requirements.txt
 
 train: $(TRAIN)/requirements.txt
 	@echo "Train with: $(TRAIN)/bin/python -m training --help"
+
+sbom: $(DEV)/requirements.txt $(SERVE)/requirements.txt
+	$(DEV)/bin/python requirements/sbom.py requirements/serve.txt $(SERVE)/bin/python dist/sbom.cdx.json
+
+# Needs pypi.org itself; says so where it is not reached.
+audit: $(DEV)/requirements.txt
+	$(DEV)/bin/python requirements/audit.py requirements/serve.txt requirements/train.txt requirements/dev.txt
 
 # Needs uv (https://docs.astral.sh/uv).
 lock:

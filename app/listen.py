@@ -1,12 +1,15 @@
 """Where the service listens, and whether everybody there may use it."""
 
 import ipaddress
+import logging
 import socket
 from dataclasses import dataclass
 from typing import Any
 
 from app.errors import SettingError
 from app.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,10 @@ def check_exposure(settings: Settings, address: Address) -> None:
     Raises:
         SettingError: Neither, and the operator has not said that it is meant so.
     """
-    if address.is_loopback or settings.api_keys_file or settings.allow_anonymous:
+    if address.is_loopback or settings.api_keys_file:
+        return
+    if settings.allow_anonymous:
+        logger.warning("No API keys are asked for: whoever reaches %s may use the service.", settings.host)
         return
     raise SettingError(
         f"CXR_HOST {settings.host} can be reached from other machines, and no API key would be asked for. "

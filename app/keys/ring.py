@@ -17,7 +17,7 @@ _HINT: Final = "Make one with 'python -m app.keys FILE NAME'."
 _LOOK_SECONDS: Final = 1.0
 """How often the file is looked at, at most: a change counts at the first request after that."""
 
-_Signature = tuple[int, ...]
+_Stamp = tuple[int, ...]
 
 
 class KeyRing:
@@ -35,7 +35,7 @@ class KeyRing:
         """
         self._path = path
         self._looked = time.monotonic()
-        self._signature = _signature(path)
+        self._stamp = _stamp(path)
         self._keys = self._read()
 
     def name_of(self, key: str) -> str | None:
@@ -57,10 +57,10 @@ class KeyRing:
         now = time.monotonic()
         if now - self._looked < _LOOK_SECONDS:
             return
-        self._looked, signature = now, _signature(self._path)
-        if signature == self._signature:
+        self._looked, stamp = now, _stamp(self._path)
+        if stamp == self._stamp:
             return
-        self._signature = signature
+        self._stamp = stamp
         try:
             self._keys = self._read()
         except SettingError as error:
@@ -87,7 +87,7 @@ class KeyRing:
         return keys
 
 
-def _signature(path: Path) -> _Signature:
+def _stamp(path: Path) -> _Stamp:
     """Return what changes when the file does, be it written, replaced, or the link to it set anew."""
     try:
         status = path.stat()

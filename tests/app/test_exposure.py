@@ -102,3 +102,4 @@ def test_service_with_keys_serves_on_every_address(tmp_path: Path, cache_dir: Pa
 def test_service_that_is_told_serves_everybody(cache_dir: Path) -> None:
     with Server(host="0.0.0.0", allow_anonymous="true", cache_dir=cache_dir) as server:
         assert server.client.get("/model").status_code == 200
+        assert server.wait_for_log("whoever reaches 0.0.0.0 may use the service")["level"] == "WARNING"

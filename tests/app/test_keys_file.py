@@ -181,7 +181,7 @@ def test_file_is_looked_at_once_a_second_at_most(tmp_path: Path, monkeypatch: py
     path = tmp_path / "keys"
     path.write_text(TWO)
     keys, looks = KeyRing(path), list[Path]()
-    monkeypatch.setattr(ring, "_signature", lambda path: looks.append(path) or keys._signature)
+    monkeypatch.setattr(ring, "_stamp", lambda path: looks.append(path) or keys._stamp)
     now = ring.time.monotonic()
     for seconds in (0.1, 0.5, 1.1, 1.2, 2.0, 2.2):
         monkeypatch.setattr(ring.time, "monotonic", lambda seconds=seconds: now + seconds)

@@ -9,6 +9,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from typer.testing import CliRunner
 
 from app.artifact import METADATA, SIGNATURE, Artifact, file_digests, open_artifact
@@ -21,21 +30,26 @@ NO_CRYPTOGRAPHY: Final = "import sys; sys.modules['cryptography'] = None"
 
 
 class Keys:
-    """A pair of keys, as README's commands make them.
+    """A pair of keys.
 
     Attributes:
         private, public: PEM.
     """
 
-    def __init__(self, folder: Path, *, algorithm: str = "ed25519") -> None:
+    def __init__(self, folder: Path, private: ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey | None = None) -> None:
         folder.mkdir()
+        self.key = private or ed25519.Ed25519PrivateKey.generate()
         self.private, self.public = folder / "private.pem", folder / "public.pem"
-        openssl("genpkey", "-algorithm", algorithm, "-out", self.private)
-        openssl("pkey", "-in", self.private, "-pubout", "-out", self.public)
+        self.private.write_bytes(self.pem(NoEncryption()))
+        public = self.key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self.public.write_bytes(public)
+
+    def pem(self, encryption: KeySerializationEncryption) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
 
 
-def openssl(*arguments: str | Path) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+def rsa_keys(folder: Path) -> Keys:
+    return Keys(folder, rsa.generate_private_key(65537, 2048))
 
 
 def sign(folder: Path, key: Path) -> str:
@@ -82,14 +96,25 @@ def test_signed_model_is_opened(signed: Path, keys: Keys) -> None:
     assert sign(signed.parent, keys.private) == str(signed / SIGNATURE), "it is signed anew, and by the model's name"
 
 
-def test_openssl_signs_and_verifies_alike(signed: Path, keys: Keys) -> None:
-    what = ("-rawin", "-in", signed / METADATA)
-    openssl("pkeyutl", "-verify", "-pubin", "-inkey", keys.public, *what, "-sigfile", signed / SIGNATURE)
-    ours = (signed / SIGNATURE).read_bytes()
-    (signed / SIGNATURE).unlink()
-    openssl("pkeyutl", "-sign", "-inkey", keys.private, *what, "-out", signed / SIGNATURE)
-    assert (signed / SIGNATURE).read_bytes() == ours
-    open_artifact(signed, keys.public)
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing; Debian: apt-get install openssl")
+def test_openssl_makes_the_same_keys_and_signatures(tmp_path: Path) -> None:
+    """By the commands of the README."""
+    private, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    openssl("genpkey", "-algorithm", "ed25519", "-out", private)
+    openssl("pkey", "-in", private, "-pubout", "-out", public)
+    folder = write_artifact(tmp_path / "fake" / "1")
+    sign(folder, private)
+    what = ("-rawin", "-in", folder / METADATA)
+    openssl("pkeyutl", "-verify", "-pubin", "-inkey", public, *what, "-sigfile", folder / SIGNATURE)
+    ours = (folder / SIGNATURE).read_bytes()
+    (folder / SIGNATURE).unlink()
+    openssl("pkeyutl", "-sign", "-inkey", private, *what, "-out", folder / SIGNATURE)
+    assert (folder / SIGNATURE).read_bytes() == ours
+    open_artifact(folder, public)
+
+
+def openssl(*arguments: str | Path) -> None:
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("spoil", [tamper, exchange_weights])
@@ -130,7 +155,7 @@ def test_no_other_file_may_lie_there(signed: Path, name: str) -> None:
 
 def unusable(kind: str, keys: Keys, folder: Path) -> Path:
     if kind == "RSA":
-        return Keys(folder / "rsa", algorithm="RSA").public
+        return rsa_keys(folder / "rsa").public
     path = folder / "key.pem"
     if kind != "missing":
         path.write_bytes({"private": keys.private.read_bytes(), "rubbish": b"rubbish", "empty": b""}[kind])
@@ -147,7 +172,7 @@ def test_unusable_public_key_is_named(signed: Path, keys: Keys, tmp_path: Path, 
 
 def encrypted(keys: Keys, folder: Path) -> Path:
     path = folder / "encrypted.pem"
-    openssl("pkey", "-in", keys.private, "-aes256", "-passout", "pass:word", "-out", path)
+    path.write_bytes(keys.pem(BestAvailableEncryption(b"word")))
     return path
 
 
@@ -155,7 +180,7 @@ def encrypted(keys: Keys, folder: Path) -> Path:
 def test_unusable_private_key_is_named(signed: Path, keys: Keys, tmp_path: Path, kind: str) -> None:
     paths = {
         "public": lambda: keys.public,
-        "RSA": lambda: Keys(tmp_path / "rsa", algorithm="RSA").private,
+        "RSA": lambda: rsa_keys(tmp_path / "rsa").private,
         "encrypted": lambda: encrypted(keys, tmp_path),
         "missing": lambda: tmp_path / "none.pem",
     }

@@ -1,6 +1,7 @@
 """Caddy's configuration before the real service: TLS, keys, uploads of every size, and what its log holds."""
 
 import json
+import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -155,6 +156,7 @@ def test_log_holds_no_key_query_or_address_of_a_request(tmp_path: Path, cache_di
     assert site.key not in text
 
 
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing; Debian: apt-get install openssl")
 def test_site_may_have_a_certificate_of_its_own(tmp_path: Path, server: Server) -> None:
     certificate, key = tmp_path / "site.crt", tmp_path / "site.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]

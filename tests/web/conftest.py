@@ -13,6 +13,8 @@ from tests.app.server import Server
 __all__ = ["serve"]
 
 CHROMIUM: Final = shutil.which("chromium")
+REBOUND: Final = "rebound.example"
+"""A name that leads to this machine, as an attacker's name server can have it."""
 _WAIT_MS: Final = 15_000
 
 _WATCH: Final = """
@@ -43,7 +45,8 @@ def browser() -> Iterator[Browser]:
         pytest.skip("chromium is missing; Debian: apt-get install --no-install-recommends chromium")
     with sync_playwright() as playwright:
         # Its sandbox does not start under root, which CI is.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        arguments = ["--no-sandbox", f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1"]
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         yield browser
         browser.close()
 
