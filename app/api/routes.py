@@ -74,7 +74,7 @@ _UPLOAD_ERRORS: Final = responses(
     DeadlinePassed,
 )
 
-_BINARY: Final = {"type": "string", "format": "binary"}
+_BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
 _UPLOAD_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
