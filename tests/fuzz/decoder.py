@@ -1,7 +1,7 @@
 """Coverage-guided fuzzing of the code that reads foreign bytes: ``python -m tests.fuzz.decoder --seconds 600``.
 
-Atheris mutates the corpus and keeps what reaches new lines of app.imaging, Pillow's and pydicom's Python code. It runs in
-one process, without the fences of a decoder, so that a fault of a library written in C ends it and is seen.
+Atheris mutates the corpus and keeps what reaches new lines of app.imaging, Pillow's and pydicom's Python code. It runs
+in one process, without the fences of a decoder, so that a fault of a library written in C ends it and is seen.
 
 Needs the extra ``fuzz``. Exit codes: 0 nothing found; 77 an exception that is none of ours, or more than two seconds;
 others are libFuzzer's, for a crash, a hang or too much memory. The input is written into the folder.
