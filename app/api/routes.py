@@ -174,7 +174,7 @@ async def readyz(request: Request) -> State:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses=responses(*_ACCESS_ERRORS),
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses(*_ACCESS_ERRORS)},
     tags=["operation"],
 )
 async def metrics(request: Request) -> Response:
