@@ -1,14 +1,17 @@
 # make run    the service with the shipped model     make test    all tests
 # make check  the gate: what CI runs                 make train   the environment of `python -m training`
 # make sbom   the bill of materials, dist/sbom.cdx.json      make audit   what is known against the locked packages
+# make fuzz   20,000 damaged files, and more: about half an hour
 PYTHON ?= python3
 PORT ?= 8000
+MUTANTS ?= 20000
+SEED ?= 1
 
 SERVE := .venv/serve
 TRAIN := .venv/train
 DEV := .venv/dev
 
-.PHONY: run test check train sbom audit lock clean
+.PHONY: run test check fuzz train sbom audit lock clean
 
 run: $(SERVE)/requirements.txt
 	@CXR_PORT=$(PORT) CXR_CACHE_DIR="$${CXR_CACHE_DIR-.cache/models}" exec $(SERVE)/bin/python -m app
@@ -22,6 +25,9 @@ check: $(DEV)/requirements.txt
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
 	$(DEV)/bin/python -m pytest
+
+fuzz: $(DEV)/requirements.txt
+	$(DEV)/bin/python -m tests.fuzz.run --mutants $(MUTANTS) --seed $(SEED)
 
 train: $(TRAIN)/requirements.txt
 	@echo "Train with: $(TRAIN)/bin/python -m training --help"

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 ENVIRONMENTS = {
     "serve": ("serve",),
     "train": ("client", "train", "tensorflow"),
-    "dev": ("client", "serve", "train", "tensorflow", "dev"),
+    "dev": ("client", "serve", "train", "tensorflow", "dev", "fuzz"),
 }
 
 

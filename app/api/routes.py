@@ -74,7 +74,7 @@ _UPLOAD_ERRORS: Final = responses(
     DeadlinePassed,
 )
 
-_BINARY: Final = {"type": "string", "format": "binary"}
+_BINARY: Final = {"type": "string", "format": "binary", "minLength": 1}
 _UPLOAD_BODY: Final[dict[str, Any]] = {
     "requestBody": {
         "required": True,
@@ -174,7 +174,7 @@ async def readyz(request: Request) -> State:
     "/metrics",
     summary="Prometheus metrics",
     response_class=Response,
-    responses=responses(*_ACCESS_ERRORS),
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **responses(*_ACCESS_ERRORS)},
     tags=["operation"],
 )
 async def metrics(request: Request) -> Response:

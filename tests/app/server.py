@@ -33,6 +33,7 @@ class Server:
     Attributes:
         url: Where it listens.
         client: An HTTP client of it.
+        pid: Of its process.
         stdout, stderr: Lines written so far; complete once it has stopped.
     """
 
@@ -48,6 +49,7 @@ class Server:
         self.stderr: list[str] = []
         self._news = threading.Condition()
         self._process = launch(prelude, wrapper=wrapper, stdout=-1, stderr=-1, **settings)
+        self.pid = self._process.pid
         outputs = ((self._process.stdout, self.stdout), (self._process.stderr, self.stderr))
         self._readers = [threading.Thread(target=self._read, args=output) for output in outputs]
         for reader in self._readers:

@@ -12,7 +12,7 @@ from tests.fuzz.mutate import damage, make_mutant
 PREDICT: Final = "/predict"
 EXPLAIN: Final = "/explain"
 _TARGETS: Final = (PREDICT, PREDICT, PREDICT, PREDICT + "?explain=true&preview=true", EXPLAIN)
-_BOUNDARY: Final = b"----a-boundary"
+BOUNDARY: Final = b"----a-boundary"
 _FORM: Final = 'multipart/form-data; boundary="----a-boundary"'
 _TEXT: Final = (
     "", "true", "1", "yes", "2", "null", "-1", "\x00", "é", "\udcff", "a" * 3000, "'\"<>", "../", "{}", "[]", "%00"
@@ -51,7 +51,7 @@ def valid_postings() -> list[Posting]:
     return [Posting(file.name, PREDICT, "application/octet-stream", file.data) for file in seeds()]
 
 
-def form(*parts: bytes, boundary: bytes = _BOUNDARY) -> bytes:
+def form(*parts: bytes, boundary: bytes = BOUNDARY) -> bytes:
     """Lay out a form of these parts. Source: RFC 2046, 5.1.1."""
     return b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
 
@@ -153,9 +153,9 @@ def _parts(posting: Posting, data: bytes, random: Random) -> Posting:
         form(file).replace(b"\r\n", b"\n"),
         form(file).replace(b"\r\n", b"\r"),
         form(_part(b"")),
-        form(_part(b"--" + _BOUNDARY[:-1] + b"\r\n--" + _BOUNDARY[:3])),
-        b"--" + _BOUNDARY + b"--\r\n",
-        (b"--" + _BOUNDARY + b"\r\n") * 2000,
+        form(_part(b"--" + BOUNDARY[:-1] + b"\r\n--" + BOUNDARY[:3])),
+        b"--" + BOUNDARY + b"--\r\n",
+        (b"--" + BOUNDARY + b"\r\n") * 2000,
         b"\r\n" * 50_000 + form(file),
         b"-" * 100_000,
     ))  # fmt: skip
