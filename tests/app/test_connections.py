@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,8 @@ NAMES = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket
 def watch(event, arguments):
     if event in NAMES:
         values = [value for value in arguments if isinstance(value, (str, int, tuple, type(None)))]
-        os.write(2, (json.dumps({"message": event, "values": values}) + "\\n").encode())
+        if values != [None]:  # of a connected pair of sockets
+            os.write(2, (json.dumps({"message": event, "values": values}) + "\\n").encode())
 sys.addaudithook(watch)
 """
 """Prelude under which every connection that Python makes, and every look-up of a name, is told on standard error."""
@@ -51,7 +53,8 @@ def test_the_service_connects_to_nobody(cache_dir: Path) -> None:
     with Server(WATCH, cache_dir=cache_dir, **NO_CI) as server:
         ask(server)
         assert server.stop() == 0
-    assert watched(server.log()) == []
+    host, _ = server.address
+    assert {(event, values[0]) for event, values in watched(server.log())} <= {("socket.getaddrinfo", host)}
 
 
 def test_cxr_intake_connects_to_the_service_alone(server: Server, tmp_path: Path) -> None:
@@ -83,6 +86,18 @@ def test_nothing_is_written_at_home(cache_dir: Path, tmp_path: Path) -> None:
 CALLS: Final = "connect,sendto,sendmsg,sendmmsg,open,openat,openat2,creat,mkdir,mkdirat,rename,renameat,renameat2,link"
 
 
+def calls(trace: str) -> Iterator[str]:
+    """Join the lines of calls in which strace showed another thread's."""
+    begun = dict[str, str]()
+    for line in trace.splitlines():
+        process, call = line.split(maxsplit=1)
+        if call.endswith("<unfinished ...>"):
+            begun[process] = call.removesuffix("<unfinished ...>")
+        else:
+            yield begun.pop(process, "") + re.sub(r"^<\.\.\. \w+ resumed>", "", call)
+    yield from begun.values()
+
+
 @needs_strace
 def test_the_system_is_asked_for_no_connection_and_no_file(cache_dir: Path, server: Server, tmp_path: Path) -> None:
     """What libraries do by themselves, too. The model is compiled already: ``server`` has done it."""
@@ -92,7 +107,7 @@ def test_the_system_is_asked_for_no_connection_and_no_file(cache_dir: Path, serv
     with Server(wrapper=strace, cache_dir=cache_dir, **NO_CI) as own:
         ask(own)
         assert own.stop() == 0
-    lines = trace.read_text().splitlines()
+    lines = list(calls(trace.read_text()))
     assert any("compiled" in line or ".blob" in line for line in lines)
     connections = [line for line in lines if re.search(r"\b(connect|send\w+)\(.*sa_family=(?!AF_UNIX)", line)]
     assert connections == []
@@ -100,7 +115,6 @@ def test_the_system_is_asked_for_no_connection_and_no_file(cache_dir: Path, serv
         line
         for line in lines
         if re.search(r"O_WRONLY|O_RDWR|O_CREAT|\b(creat|mkdir\w*|rename\w*|link)\(", line)
-        and not re.search(r'"/(dev|proc)/', line)
-        and not line.rstrip().endswith(("EEXIST (File exists)", "ENOENT (No such file or directory)"))
+        and not re.search(r'"/(dev|proc)/| = -1 E', line)
     ]
     assert written == []
