@@ -9,9 +9,8 @@ import socket
 import sys
 from contextlib import suppress
 from types import FrameType
-from typing import Final, TextIO
+from typing import TextIO
 
-import uvicorn
 from pydantic import ValidationError
 
 from app import logs
@@ -20,10 +19,8 @@ from app.errors import CxrError, SettingError
 from app.keys import KeyRing
 from app.listen import check_exposure, find_address
 from app.main import create_app
+from app.server import Server
 from app.settings import Settings
-
-_GRACE_SECONDS: Final = 5
-"""How long a stop waits for requests in progress; Docker kills after 10 seconds."""
 
 
 def main() -> int:
@@ -75,16 +72,7 @@ def _serve(settings: Settings, artifact: Artifact, keys: KeyRing | None, listene
         server.should_exit = True
 
     app = create_app(settings, artifact, keys, on_ready=announce, on_failure=give_up)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        ws="none",  # There is nothing of it, and uvicorn would log the addresses that are asked for.
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        proxy_headers=False,  # Nothing here depends on who a proxy says is asking, and who asks could say it too.
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
+    server = Server(app)
     server.run([listener])
     return _stop(1, str(failures[0])) if failures else 0
 

@@ -22,6 +22,7 @@ from app.imaging import DecodeLimits
 from app.metrics import Metrics
 from app.predictor import Prediction, Predictor
 from app.settings import Settings
+from app.upload_memory import Upload, UploadMemory
 
 _T = TypeVar("_T")
 
@@ -66,7 +67,12 @@ class Service:
         self.settings, self.artifact, self.metrics = settings, artifact, metrics
         self._ready: _Ready | None = None
         self._requests = 0
-        self._uploads = asyncio.Semaphore(settings.max_concurrent_uploads)
+        self._uploads = UploadMemory(
+            settings.upload_memory_bytes,
+            settings.max_queue,
+            settings.body_timeout_ms / 1000,
+            settings.body_timeout_bytes,
+        )
         self._workers = ThreadPoolExecutor(settings.threads or usable_cores(), thread_name_prefix="decode")
         limits = DecodeLimits(settings.max_pixels, settings.max_upload_bytes, settings.modalities)
         terms = Terms(limits, settings.decode_timeout_ms / 1000)
@@ -123,7 +129,7 @@ class Service:
             Overloaded: As many requests as the setting admits are in progress.
         """
         ready = self.require_ready()
-        if self._requests >= self.settings.max_queue:
+        if self._requests >= self.settings.max_queue and not self._uploads.cut_slowest():
             seconds = max(1, math.ceil(ready.batcher.seconds_to_answer(self._requests)))
             raise Overloaded(
                 f"{self._requests} requests are in progress, the most that is admitted. "
@@ -139,41 +145,45 @@ class Service:
             self.metrics.in_progress.set(self._requests)
 
     async def answer(
-        self, read: Callable[[], Awaitable[bytes]], gone: Callable[[], Awaitable[Never]], *, with_preview: bool = False
+        self,
+        read: Callable[[Upload], Awaitable[bytes]],
+        gone: Callable[[], Awaitable[Never]],
+        *,
+        with_preview: bool = False,
     ) -> Answered:
         """Read, decode and infer one admitted upload.
 
         Args:
-            read: Reads the upload.
+            read: Reads the upload, and counts its bytes.
             gone: Raises once the caller has gone; called when the upload has been read.
             with_preview: Keep what an overlay is drawn on.
 
         Raises:
             UploadError: The upload cannot be answered.
-            TooSlow: The deadline passed.
+            TooSlow: It does not keep coming, or the deadline passed.
             InferenceFailed: The engine raised.
         """
         ready = self.require_ready()
         start, seconds = time.perf_counter(), dict[str, float]()
-        milliseconds, is_reading = self.settings.request_timeout_ms, False
+        milliseconds, upload = self.settings.request_timeout_ms, None
         try:
-            async with asyncio.timeout(milliseconds / 1000):
-                await self._uploads.acquire()  # Given back once the upload is decoded.
-                is_reading = True
+            async with asyncio.timeout(milliseconds / 1000) as deadline:
+                upload = self._uploads.open(lambda: deadline.reschedule(0))
                 try:
                     with _timed(seconds, "read"):
-                        data = await read()
+                        data = await read(upload)
                 except BaseException:
-                    self._uploads.release()
+                    upload.close()
                     raise
-                is_reading, size = False, len(data)
+                upload.end_reading()
+                size = len(data)
                 with ready.batcher.place() as place:
                     decode = partial(self._decoders.decode, data, with_preview=with_preview)
-                    pending = self._start(decode, place, seconds)
+                    pending = self._start(decode, place, seconds, upload)
                     del data, decode  # While it waits, an upload is not held.
                     decoded, inferred = await _unless(gone, pending)
         except TimeoutError:
-            raise _too_slow(milliseconds, is_reading) from None
+            raise _too_slow(milliseconds, upload if "read" not in seconds else None) from None
         seconds["infer"] = inferred.seconds
         seconds["wait"] = time.perf_counter() - start - sum(seconds.values())
         prediction = ready.predictor.prediction(inferred.outputs)
@@ -181,7 +191,7 @@ class Service:
         return Answered(decoded, prediction, size, seconds)
 
     def _start(
-        self, decode: Callable[[], Decoded], place: Place, seconds: dict[str, float]
+        self, decode: Callable[[], Decoded], place: Place, seconds: dict[str, float], upload: Upload
     ) -> Future[tuple[Decoded, Inferred]]:
         """Decode an upload on a worker, which queues it itself: a detour by the event loop would disturb the engine."""
         result: Future[tuple[Decoded, Inferred]] = Future()
@@ -197,7 +207,7 @@ class Service:
                 result.set_exception(error)
 
         loop = asyncio.get_running_loop()
-        self._workers.submit(work).add_done_callback(lambda _: loop.call_soon_threadsafe(self._uploads.release))
+        self._workers.submit(work).add_done_callback(lambda _: loop.call_soon_threadsafe(upload.close))
         return result
 
     async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
@@ -248,12 +258,11 @@ async def _unless(gone: Callable[[], Awaitable[Never]], future: Future[_T]) -> _
         watch.cancel()
 
 
-def _too_slow(milliseconds: int, is_reading: bool) -> BodyTooSlow | DeadlinePassed:
+def _too_slow(milliseconds: int, being_read: Upload | None) -> BodyTooSlow | DeadlinePassed:
     limit = f"{milliseconds} ms, the time that CXR_REQUEST_TIMEOUT_MS gives a request"
-    if is_reading:
-        return BodyTooSlow(
-            f"The upload did not arrive within {limit}. Send it over a faster connection, or a smaller one."
-        )
+    if being_read and not being_read.is_waiting:
+        what = "came too slowly, or not at all for a while" if being_read.is_slow else f"did not arrive within {limit}"
+        return BodyTooSlow(f"The upload {what}. Send it over a faster connection, or a smaller one.")
     return DeadlinePassed(f"No answer stood within {limit}. Try again, with fewer requests at a time.")
 
 

@@ -66,6 +66,11 @@ class Server:
         url = httpx.URL(self.url)
         return url.host, url.port or 80
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def metric(self, name: str, /, **labels: str) -> float:
         """Sum of the samples of this name that have these labels."""
         return metric(self.client, name, **labels)
