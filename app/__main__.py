@@ -1,6 +1,7 @@
 """Run the service: ``python -m app``. Everything is set by ``CXR_`` variables; README lists them.
 
-Exit codes: 0 stopped, 1 the model or the port cannot be served, 2 a setting is wrong.
+Exit codes: 0 stopped, 1 the model or the port cannot be served, or stopping hung, 2 a setting is wrong; 128 and more:
+the second of two signals, at which it ends at once.
 """
 
 import os
@@ -19,7 +20,7 @@ from app.errors import CxrError, SettingError
 from app.keys import KeyRing
 from app.listen import check_exposure, find_address
 from app.main import create_app
-from app.server import Server
+from app.server import Server, raise_file_limit
 from app.settings import Settings
 
 
@@ -41,6 +42,7 @@ def main() -> int:
     try:
         address = find_address(settings)
         check_exposure(settings, address)
+        raise_file_limit(settings.max_connections)
         keys = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
         artifact = open_artifact(settings.model, settings.model_public_key)
         listener = address.listen()

@@ -66,7 +66,7 @@ def create_app(
         loading = asyncio.create_task(load())
         yield
         await loading
-        service.close()
+        await service.close()
 
     app = _application(settings, artifact, lifespan)
     app.state.service = service

@@ -17,7 +17,7 @@ from app.decoding.decoders import Decoders
 from app.decoding.messages import Terms
 from app.decoding.processes import Decoded
 from app.engines import Engine, load_engine, usable_cores
-from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded
+from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping
 from app.imaging import DecodeLimits
 from app.metrics import Metrics
 from app.predictor import Prediction, Predictor
@@ -67,6 +67,7 @@ class Service:
         self.settings, self.artifact, self.metrics = settings, artifact, metrics
         self._ready: _Ready | None = None
         self._requests = 0
+        self._is_stopping = False
         self._uploads = UploadMemory(
             settings.upload_memory_bytes,
             settings.max_queue,
@@ -110,7 +111,8 @@ class Service:
         self.metrics.model.labels(
             metadata.name, metadata.version, self.artifact.digest, engine.name, engine.precision
         ).set(1)
-        self.metrics.ready.set(1)
+        if not self._is_stopping:
+            self.metrics.ready.set(1)
         logger.info(
             "ready", extra={"fields": {"model": f"{metadata.name}/{metadata.version}", "engine": engine.description}}
         )
@@ -214,13 +216,37 @@ class Service:
         """Run a function of the processor's in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
-    def close(self) -> None:
-        """Wait for work in progress, save decoding, for which nobody waits any more, and stop threads and decoders."""
+    def begin_to_stop(self) -> None:
+        """Say from now on that it is not ready; requests are answered all the same."""
+        self._is_stopping = True
         self.metrics.ready.set(0)
+
+    async def close(self) -> None:
+        """Wait for work in progress, save decoding, for which nobody waits any more, and stop threads and decoders.
+
+        The event loop goes on meanwhile.
+        """
+        self.begin_to_stop()
+        while self._requests:  # They were cut off, and are being told so.
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self._stop_threads)
+
+    def _stop_threads(self) -> None:
         self._decoders.close()
         self._workers.shutdown()
         if self._ready:
             self._ready.batcher.close()
+
+    def check_readiness(self) -> None:
+        """Return if requests should be sent here.
+
+        Raises:
+            NotReady: The model is not loaded yet.
+            Stopping: The service is being stopped.
+        """
+        self.require_ready()
+        if self._is_stopping:
+            raise Stopping("The service is being stopped. Send requests to another one, or try again later.")
 
     def require_ready(self) -> _Ready:
         """Return what exists once the model is loaded.

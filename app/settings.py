@@ -90,6 +90,16 @@ class Settings(BaseSettings):
     request_timeout_ms: int = Field(
         60_000, ge=1, description="A request is answered 504 when it is older, and never computed later."
     )
+    drain_ms: int = Field(
+        0,
+        ge=0,
+        description="After SIGTERM requests are served for so long while `/readyz` says 503; the image sets `2000`.",
+    )
+    shutdown_timeout_ms: int = Field(
+        5_000,
+        ge=1,
+        description="Then requests in progress are finished for so long; those that are not are answered 503.",
+    )
     max_batch_size: int = Field(
         8, ge=1, le=64, description="Images the network computes in one call where as many wait; 1: no batches."
     )

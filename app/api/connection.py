@@ -25,6 +25,9 @@ _LINGER_SECONDS: Final = 30
 _IDLE_SECONDS: Final = 5
 """Source of both: nginx's defaults for the same (lingering_time, lingering_timeout)."""
 
+_LAST_SECONDS: Final = 0.5
+"""Of lingering, where the server ends."""
+
 _MAX_PIPELINED: Final = 8
 """Requests that wait on a connection while an earlier one is answered; each may be a few bytes and costs kilobytes."""
 
@@ -167,7 +170,11 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close at once what is idle, and the rest after its answer."""
         self._keeps_alive = False
-        super().shutdown()
+        if self._lingers_until:
+            self._lingers_until = self.loop.time()
+            self._start_timer(_LAST_SECONDS, self._on_lingered)
+        else:
+            super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close a connection that asked nothing more."""

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 import uvicorn
 
+from app.api.headers import security_headers
 from app.api.problems import MEDIA_TYPE, problem_body, status_of
 from app.errors import CxrError, TooManyConnections, Unavailable
 from app.metrics import Metrics
@@ -145,6 +146,7 @@ class Connections:
             *(b"%s: %s" % header for header in headers),
             f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}".encode(),
             f"x-request-id: {request_id}\r\nconnection: close".encode(),
+            *(b"%s: %s" % header for header in security_headers({"path": ""}, ())),
         ]
         if isinstance(error, Unavailable):
             lines.append(f"retry-after: {error.retry_after_s}".encode())

@@ -52,7 +52,7 @@ async def is_let_go_while_the_engine_works(engine: BlockingEngine) -> bool:
     is_let_go = await asyncio.to_thread(let_go.wait, 10)
     engine.gate.opened.set()
     await answering
-    service.close()
+    await service.close()
     return is_let_go
 
 
@@ -79,5 +79,5 @@ async def outcomes_of_a_slow_upload_and_of_one_behind_it() -> list[object]:
     await asyncio.wait([second])
     may_end.set()
     errors = await asyncio.gather(first, second, return_exceptions=True)
-    service.close()
+    await service.close()
     return errors
