@@ -71,6 +71,7 @@ ENV PYTHONUNBUFFERED=1 \
     CXR_HOST=0.0.0.0 \
     CXR_ALLOW_ANONYMOUS=true \
     CXR_PORT=8000 \
+    CXR_DRAIN_MS=2000 \
     CXR_CACHE_DIR=/var/cache/cxr
 
 WORKDIR /srv/cxr

@@ -1,6 +1,7 @@
 """Run the service: ``python -m app``. Everything is set by ``CXR_`` variables; README lists them.
 
-Exit codes: 0 stopped, 1 the model or the port cannot be served, 2 a setting is wrong.
+Exit codes: 0 stopped, 1 the model or the port cannot be served, or stopping hung, 2 a setting is wrong; 128 and more:
+the second of two signals, at which it ends at once.
 """
 
 import os
@@ -9,9 +10,8 @@ import socket
 import sys
 from contextlib import suppress
 from types import FrameType
-from typing import Final, TextIO
+from typing import TextIO
 
-import uvicorn
 from pydantic import ValidationError
 
 from app import logs
@@ -20,10 +20,8 @@ from app.errors import CxrError, SettingError
 from app.keys import KeyRing
 from app.listen import check_exposure, find_address
 from app.main import create_app
+from app.server import Server, raise_file_limit
 from app.settings import Settings
-
-_GRACE_SECONDS: Final = 5
-"""How long a stop waits for requests in progress; Docker kills after 10 seconds."""
 
 
 def main() -> int:
@@ -44,6 +42,7 @@ def main() -> int:
     try:
         address = find_address(settings)
         check_exposure(settings, address)
+        raise_file_limit(settings.max_connections)
         keys = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
         artifact = open_artifact(settings.model, settings.model_public_key)
         listener = address.listen()
@@ -75,16 +74,7 @@ def _serve(settings: Settings, artifact: Artifact, keys: KeyRing | None, listene
         server.should_exit = True
 
     app = create_app(settings, artifact, keys, on_ready=announce, on_failure=give_up)
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        ws="none",  # There is nothing of it, and uvicorn would log the addresses that are asked for.
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-        proxy_headers=False,  # Nothing here depends on who a proxy says is asking, and who asks could say it too.
-        server_header=False,
-    )
-    server = uvicorn.Server(config)
+    server = Server(app)
     server.run([listener])
     return _stop(1, str(failures[0])) if failures else 0
 

@@ -21,6 +21,7 @@
     │       ├── UnsupportedPixels
     │       ├── UnsupportedModality
     │       └── UnsupportedView
+    ├── HeaderTooLarge                 more bytes before a body, or around it, than the limit
     ├── AccessRefused                  about who asks, whatever was sent; nothing of it was read
     │   ├── Unauthorized               no API key, or none of the service's
     │   ├── CrossSite                  a browser that asks for a page of another site
@@ -28,9 +29,12 @@
     ├── Unavailable                    the service cannot answer now; try again
     │   ├── NotReady
     │   ├── Overloaded
+    │   ├── Stopping
+    │   ├── TooManyConnections
     │   ├── DecoderUnavailable
     │   └── RateLimited                this key has sent as many uploads as it may
-    ├── TooSlow                        a request that is older than its deadline
+    ├── TooSlow                        a request that comes too slowly, or is older than its deadline
+    │   ├── HeaderTooSlow
     │   ├── BodyTooSlow
     │   └── DeadlinePassed
     ├── SettingError                   a setting is right by itself and cannot be served with
@@ -203,6 +207,12 @@ class UnknownHost(AccessRefused):
     code = "unknown_host"
 
 
+class HeaderTooLarge(CxrError):
+    """A request line, header, trailer or chunk framing of more bytes than the limit."""
+
+    code = "header_too_large"
+
+
 class Unavailable(CxrError):
     """The service cannot answer at the moment.
 
@@ -242,14 +252,32 @@ class RateLimited(Unavailable):
     code = "rate_limited"
 
 
+class Stopping(Unavailable):
+    """The service is being stopped; another one may already take its place."""
+
+    code = "stopping"
+
+
+class TooManyConnections(Unavailable):
+    """As many connections as the service holds are busy."""
+
+    code = "too_many_connections"
+
+
 class TooSlow(CxrError):
-    """A request that is older than its deadline."""
+    """A request that comes too slowly, or that is older than its deadline."""
 
     code = "too_slow"
 
 
+class HeaderTooSlow(TooSlow):
+    """A connection that did not send a whole header in time."""
+
+    code = "header_too_slow"
+
+
 class BodyTooSlow(TooSlow):
-    """A request whose body had not arrived by its deadline."""
+    """A request whose body does not keep coming, or had not arrived by its deadline."""
 
     code = "body_too_slow"
 

@@ -14,7 +14,6 @@ from app.api.access import Access
 from app.api.context import RequestContext
 from app.api.page import page_router
 from app.api.routes import metrics_router, model_router, router, upload_router
-from app.api.unread import UnreadBody
 from app.artifact import Artifact
 from app.errors import CxrError
 from app.keys import KeyRing
@@ -67,7 +66,7 @@ def create_app(
         loading = asyncio.create_task(load())
         yield
         await loading
-        service.close()
+        await service.close()
 
     app = _application(settings, artifact, lifespan)
     app.state.service = service
@@ -80,7 +79,6 @@ def create_app(
     app.include_router(page_router())
     problems.install(app)
     app.add_middleware(RequestContext, metrics=service.metrics)
-    app.add_middleware(UnreadBody)
     return app
 
 

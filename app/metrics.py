@@ -25,6 +25,12 @@ class Metrics:
         )
         self.predictions = self._counter("cxr_predictions", "Answered images.", "label", "format")
         self.rejected = self._counter("cxr_rejected", "Uploads that were not answered with a prediction.", "code")
+        self.connections = self._gauge("cxr_connections", "Open connections.")
+        self.refused_connections = self._counter(
+            "cxr_connections_refused",
+            "Connections that were ended before a request stood, or without their answer being read.",
+            "code",
+        )
         self.stage_seconds = self._histogram(
             "cxr_stage_seconds", "Time an upload spent in a stage.", _SECONDS_BUCKETS, "stage"
         )

@@ -17,11 +17,12 @@ from app.decoding.decoders import Decoders
 from app.decoding.messages import Terms
 from app.decoding.processes import Decoded
 from app.engines import Engine, load_engine, usable_cores
-from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded
+from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping
 from app.imaging import DecodeLimits
 from app.metrics import Metrics
 from app.predictor import Prediction, Predictor
 from app.settings import Settings
+from app.upload_memory import Upload, UploadMemory
 
 _T = TypeVar("_T")
 
@@ -66,7 +67,13 @@ class Service:
         self.settings, self.artifact, self.metrics = settings, artifact, metrics
         self._ready: _Ready | None = None
         self._requests = 0
-        self._uploads = asyncio.Semaphore(settings.max_concurrent_uploads)
+        self._is_stopping = False
+        self._uploads = UploadMemory(
+            settings.upload_memory_bytes,
+            settings.max_queue,
+            settings.body_timeout_ms / 1000,
+            settings.body_timeout_bytes,
+        )
         self._workers = ThreadPoolExecutor(settings.threads or usable_cores(), thread_name_prefix="decode")
         limits = DecodeLimits(settings.max_pixels, settings.max_upload_bytes, settings.modalities)
         terms = Terms(limits, settings.decode_timeout_ms / 1000)
@@ -104,7 +111,8 @@ class Service:
         self.metrics.model.labels(
             metadata.name, metadata.version, self.artifact.digest, engine.name, engine.precision
         ).set(1)
-        self.metrics.ready.set(1)
+        if not self._is_stopping:
+            self.metrics.ready.set(1)
         logger.info(
             "ready", extra={"fields": {"model": f"{metadata.name}/{metadata.version}", "engine": engine.description}}
         )
@@ -123,7 +131,7 @@ class Service:
             Overloaded: As many requests as the setting admits are in progress.
         """
         ready = self.require_ready()
-        if self._requests >= self.settings.max_queue:
+        if self._requests >= self.settings.max_queue and not self._uploads.cut_slowest():
             seconds = max(1, math.ceil(ready.batcher.seconds_to_answer(self._requests)))
             raise Overloaded(
                 f"{self._requests} requests are in progress, the most that is admitted. "
@@ -139,41 +147,45 @@ class Service:
             self.metrics.in_progress.set(self._requests)
 
     async def answer(
-        self, read: Callable[[], Awaitable[bytes]], gone: Callable[[], Awaitable[Never]], *, with_preview: bool = False
+        self,
+        read: Callable[[Upload], Awaitable[bytes]],
+        gone: Callable[[], Awaitable[Never]],
+        *,
+        with_preview: bool = False,
     ) -> Answered:
         """Read, decode and infer one admitted upload.
 
         Args:
-            read: Reads the upload.
+            read: Reads the upload, and counts its bytes.
             gone: Raises once the caller has gone; called when the upload has been read.
             with_preview: Keep what an overlay is drawn on.
 
         Raises:
             UploadError: The upload cannot be answered.
-            TooSlow: The deadline passed.
+            TooSlow: It does not keep coming, or the deadline passed.
             InferenceFailed: The engine raised.
         """
         ready = self.require_ready()
         start, seconds = time.perf_counter(), dict[str, float]()
-        milliseconds, is_reading = self.settings.request_timeout_ms, False
+        milliseconds, upload = self.settings.request_timeout_ms, None
         try:
-            async with asyncio.timeout(milliseconds / 1000):
-                await self._uploads.acquire()  # Given back once the upload is decoded.
-                is_reading = True
+            async with asyncio.timeout(milliseconds / 1000) as deadline:
+                upload = self._uploads.open(lambda: deadline.reschedule(0))
                 try:
                     with _timed(seconds, "read"):
-                        data = await read()
+                        data = await read(upload)
                 except BaseException:
-                    self._uploads.release()
+                    upload.close()
                     raise
-                is_reading, size = False, len(data)
+                upload.end_reading()
+                size = len(data)
                 with ready.batcher.place() as place:
                     decode = partial(self._decoders.decode, data, with_preview=with_preview)
-                    pending = self._start(decode, place, seconds)
+                    pending = self._start(decode, place, seconds, upload)
                     del data, decode  # While it waits, an upload is not held.
                     decoded, inferred = await _unless(gone, pending)
         except TimeoutError:
-            raise _too_slow(milliseconds, is_reading) from None
+            raise _too_slow(milliseconds, upload if "read" not in seconds else None) from None
         seconds["infer"] = inferred.seconds
         seconds["wait"] = time.perf_counter() - start - sum(seconds.values())
         prediction = ready.predictor.prediction(inferred.outputs)
@@ -181,7 +193,7 @@ class Service:
         return Answered(decoded, prediction, size, seconds)
 
     def _start(
-        self, decode: Callable[[], Decoded], place: Place, seconds: dict[str, float]
+        self, decode: Callable[[], Decoded], place: Place, seconds: dict[str, float], upload: Upload
     ) -> Future[tuple[Decoded, Inferred]]:
         """Decode an upload on a worker, which queues it itself: a detour by the event loop would disturb the engine."""
         result: Future[tuple[Decoded, Inferred]] = Future()
@@ -197,20 +209,44 @@ class Service:
                 result.set_exception(error)
 
         loop = asyncio.get_running_loop()
-        self._workers.submit(work).add_done_callback(lambda _: loop.call_soon_threadsafe(self._uploads.release))
+        self._workers.submit(work).add_done_callback(lambda _: loop.call_soon_threadsafe(upload.close))
         return result
 
     async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Run a function of the processor's in a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, function, *arguments)
 
-    def close(self) -> None:
-        """Wait for work in progress, save decoding, for which nobody waits any more, and stop threads and decoders."""
+    def begin_to_stop(self) -> None:
+        """Say from now on that it is not ready; requests are answered all the same."""
+        self._is_stopping = True
         self.metrics.ready.set(0)
+
+    async def close(self) -> None:
+        """Wait for work in progress, save decoding, for which nobody waits any more, and stop threads and decoders.
+
+        The event loop goes on meanwhile.
+        """
+        self.begin_to_stop()
+        while self._requests:  # They were cut off, and are being told so.
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(self._stop_threads)
+
+    def _stop_threads(self) -> None:
         self._decoders.close()
         self._workers.shutdown()
         if self._ready:
             self._ready.batcher.close()
+
+    def check_readiness(self) -> None:
+        """Return if requests should be sent here.
+
+        Raises:
+            NotReady: The model is not loaded yet.
+            Stopping: The service is being stopped.
+        """
+        self.require_ready()
+        if self._is_stopping:
+            raise Stopping("The service is being stopped. Send requests to another one, or try again later.")
 
     def require_ready(self) -> _Ready:
         """Return what exists once the model is loaded.
@@ -248,12 +284,11 @@ async def _unless(gone: Callable[[], Awaitable[Never]], future: Future[_T]) -> _
         watch.cancel()
 
 
-def _too_slow(milliseconds: int, is_reading: bool) -> BodyTooSlow | DeadlinePassed:
+def _too_slow(milliseconds: int, being_read: Upload | None) -> BodyTooSlow | DeadlinePassed:
     limit = f"{milliseconds} ms, the time that CXR_REQUEST_TIMEOUT_MS gives a request"
-    if is_reading:
-        return BodyTooSlow(
-            f"The upload did not arrive within {limit}. Send it over a faster connection, or a smaller one."
-        )
+    if being_read and not being_read.is_waiting:
+        what = "came too slowly, or not at all for a while" if being_read.is_slow else f"did not arrive within {limit}"
+        return BodyTooSlow(f"The upload {what}. Send it over a faster connection, or a smaller one.")
     return DeadlinePassed(f"No answer stood within {limit}. Try again, with fewer requests at a time.")
 
 

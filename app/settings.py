@@ -58,10 +58,28 @@ class Settings(BaseSettings):
         ge=1,
         description="Processor time that one image may take to decode; refused with 422 when it takes more.",
     )
-    max_concurrent_uploads: int = Field(
-        16,
+    upload_memory_bytes: int = Field(
+        256 * 2**20,
         ge=1,
-        description="Uploads being read or decoded at a time; others wait. Each may hold `CXR_MAX_UPLOAD_BYTES`.",
+        description="Most bytes of uploads in memory, and one upload more; half of it is shared out evenly among "
+        "`CXR_MAX_QUEUE` requests, the rest goes to larger uploads in turn, and others are read on when it is free.",
+    )
+    max_header_bytes: int = Field(
+        2**16, ge=1024, description="Most bytes of a request beside its body: address, header, framing of chunks."
+    )
+    header_timeout_ms: int = Field(
+        10_000, ge=1, description="A connection that has not sent a whole header by then is closed, with a 408."
+    )
+    body_timeout_ms: int = Field(
+        10_000,
+        ge=1,
+        description="In each such time `CXR_BODY_TIMEOUT_BYTES` of a body must come, or of an answer be read.",
+    )
+    body_timeout_bytes: int = Field(
+        16 * 2**10, ge=1, description="See `CXR_BODY_TIMEOUT_MS`: together they are the slowest rate, 1.6 kB/s."
+    )
+    max_connections: int = Field(
+        1024, ge=8, description="Connections held at a time; for another one the longest idle one is closed."
     )
     max_queue: int = Field(
         128, ge=1, description="Requests in the service at a time, from upload to answer; more are refused."
@@ -71,6 +89,16 @@ class Settings(BaseSettings):
     )
     request_timeout_ms: int = Field(
         60_000, ge=1, description="A request is answered 504 when it is older, and never computed later."
+    )
+    drain_ms: int = Field(
+        0,
+        ge=0,
+        description="After SIGTERM requests are served for so long while `/readyz` says 503; the image sets `2000`.",
+    )
+    shutdown_timeout_ms: int = Field(
+        5_000,
+        ge=1,
+        description="Then requests in progress are finished for so long; those that are not are answered 503.",
     )
     max_batch_size: int = Field(
         8, ge=1, le=64, description="Images the network computes in one call where as many wait; 1: no batches."

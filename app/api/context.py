@@ -1,5 +1,6 @@
 """Around every request: its id, log line, metrics and headers, and an answer whatever happens."""
 
+import asyncio
 import logging
 import time
 import uuid
@@ -10,7 +11,8 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.headers import security_headers
-from app.api.problems import known_method, problem
+from app.api.problems import known_method, problem, status_of
+from app.errors import Stopping
 from app.metrics import Metrics
 
 logger = logging.getLogger("app.requests")
@@ -27,9 +29,12 @@ class RequestContext:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        if scope["type"] != "http":
+        if scope["type"] == "http":
+            await self._handle(scope, receive, send)
+        else:
             await self._app(scope, receive, send)
-            return
+
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         state = scope.setdefault("state", {})
         state["request_id"] = uuid.uuid4().hex
         start, status = time.perf_counter(), 0
@@ -46,11 +51,21 @@ class RequestContext:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             state["code"] = "client_disconnected"
+        except asyncio.CancelledError:  # The server is ending, and cuts off what still runs.
+            if not status:
+                await self._answer_cut_off(scope, receive, send_with_id)
         except Exception as error:
             state["exception"] = error
             if not status:
                 await self._answer_unexpected(scope, receive, send_with_id)
         self._report(scope, state, status, time.perf_counter() - start)
+
+    async def _answer_cut_off(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = Stopping("The service is being stopped and could not answer in time. Try again.")
+        answer = problem(
+            Request(scope), status_of(Stopping), error.code, str(error), {"Retry-After": str(error.retry_after_s)}
+        )
+        await answer(scope, receive, send)
 
     async def _answer_unexpected(self, scope: Scope, receive: Receive, send: Send) -> None:
         detail = (

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from app.api.schemas import Problem
@@ -17,6 +17,8 @@ from app.errors import (
     BodyTooSlow,
     CxrError,
     DeadlinePassed,
+    HeaderTooLarge,
+    HeaderTooSlow,
     InferenceFailed,
     Overloaded,
     RateLimited,
@@ -39,8 +41,10 @@ _STATUS: Final[dict[type[CxrError], HTTPStatus]] = {
     AccessRefused: HTTPStatus.FORBIDDEN,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
     UnknownHost: HTTPStatus.MISDIRECTED_REQUEST,
+    HeaderTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    HeaderTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     BodyTooSlow: HTTPStatus.REQUEST_TIMEOUT,
     DeadlinePassed: HTTPStatus.GATEWAY_TIMEOUT,
     InferenceFailed: HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -71,10 +75,15 @@ def install(app: FastAPI) -> None:
 def problem(request: Request, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
     """Build the answer for one problem, and note its code for log and metrics."""
     request.state.code = code
-    body = Problem(
-        title=HTTPStatus(status).phrase, status=status, code=code, detail=detail, request_id=request.state.request_id
-    )
-    return JSONResponse(body.model_dump(), status, headers=headers, media_type=MEDIA_TYPE)
+    body = problem_body(status, code, detail, request.state.request_id)
+    return Response(body, status, headers=headers, media_type=MEDIA_TYPE)
+
+
+def problem_body(status: int, code: str, detail: str, request_id: str) -> bytes:
+    """Write one problem down."""
+    title = HTTPStatus(status).phrase
+    content = Problem(title=title, status=status, code=code, detail=detail, request_id=request_id)
+    return content.model_dump_json().encode()
 
 
 def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:

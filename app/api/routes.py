@@ -21,6 +21,7 @@ from app.errors import (
     DecoderFailed,
     DecoderUnavailable,
     EmptyBody,
+    HeaderTooSlow,
     InferenceFailed,
     MalformedMultipart,
     MissingFile,
@@ -30,6 +31,8 @@ from app.errors import (
     Overloaded,
     RateLimited,
     RequestError,
+    Stopping,
+    TooManyConnections,
     TooManyFiles,
     TooManyPixels,
     Unauthorized,
@@ -70,6 +73,9 @@ _UPLOAD_ERRORS: Final = responses(
     NotReady,
     DecoderUnavailable,
     Overloaded,
+    Stopping,
+    TooManyConnections,
+    HeaderTooSlow,
     BodyTooSlow,
     DeadlinePassed,
 )
@@ -163,10 +169,10 @@ async def livez() -> State:
     return State(status="alive")
 
 
-@router.get("/readyz", summary="Verified and warmed up", responses=responses(NotReady), tags=["operation"])
+@router.get("/readyz", summary="Verified and warmed up", responses=responses(NotReady, Stopping), tags=["operation"])
 async def readyz(request: Request) -> State:
-    """Answer whether the model is verified, reproduces its golden outputs and is warmed up."""
-    _service(request).require_ready()
+    """Answer whether the model is verified, reproduces its golden outputs and is warmed up, and nothing stops it."""
+    _service(request).check_readiness()
     return State(status="ready")
 
 

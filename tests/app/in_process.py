@@ -9,7 +9,6 @@ from typing import TypeAlias
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from numpy.typing import NDArray
 
 from app.artifact import Outputs
@@ -20,6 +19,7 @@ from app.imaging.decode import decode
 from app.keys import KeyRing
 from app.main import create_app
 from app.overlay import preview_of
+from app.server import Server
 from app.service import Service
 from app.settings import Settings
 from tests.app.fakes import FakeEngine, artifact
@@ -46,7 +46,7 @@ class ServiceClient(httpx.Client):
         keys = KeyRing(chosen.api_keys_file) if chosen.api_keys_file else None
         app = create_app(chosen, artifact(), keys, on_ready=self.ended.set, on_failure=self._fail)
         self.service: Service = app.state.service
-        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+        self._server = Server(app)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._listener.getsockname()
         self._thread = threading.Thread(target=self._server.run, args=([self._listener],))

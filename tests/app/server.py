@@ -99,6 +99,14 @@ class Server:
         self._process.send_signal(number)
         return self._finish()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal and wait for nothing."""
+        self._process.send_signal(number)
+
+    def end(self) -> int:
+        """Wait for the end of what was sent a signal; answer its exit code."""
+        return self._finish()
+
     def log(self) -> list[dict[str, Any]]:
         """The log so far, parsed; complete once it has stopped."""
         return [json.loads(line) for line in self.stderr if line]

@@ -145,7 +145,7 @@ def test_caller_that_goes_away_in_mid_batch_harms_no_other(
 
 
 def test_caller_that_goes_away_while_it_sends_frees_its_place(serve: Serve) -> None:
-    with serve(RecordingEngine, max_queue=1, max_concurrent_uploads=1) as client:
+    with serve(RecordingEngine, max_queue=1) as client:
         with connect(client, request(image(10)[:20], length=100)):
             wait_until(lambda: client.metric("cxr_requests_in_progress") == 1)
         wait_until(lambda: client.metric("cxr_requests_in_progress") == 0)
@@ -229,11 +229,11 @@ def test_full_service_says_when_it_will_have_answered(
     assert 99 not in engine.computed
 
 
-def test_uploads_beyond_the_limit_wait_for_their_turn(serve: Serve, callers: ThreadPoolExecutor) -> None:
-    with serve(RecordingEngine, max_concurrent_uploads=2) as client, ExitStack() as connections:
-        half = len(image(10)) // 2
+def test_uploads_beyond_the_memory_wait_for_their_turn(serve: Serve, callers: ThreadPoolExecutor) -> None:
+    length = len(image(10))
+    with serve(RecordingEngine, upload_memory_bytes=length, max_queue=20) as client, ExitStack() as connections:
         slow = [
-            connections.enter_context(connect(client, request(image(level)[:half], length=len(image(level)))))
+            connections.enter_context(connect(client, request(image(level)[:-1], length=len(image(level)))))
             for level in (10, 20)
         ]
         wait_until(lambda: client.metric("cxr_requests_in_progress") == 2)
@@ -241,7 +241,7 @@ def test_uploads_beyond_the_limit_wait_for_their_turn(serve: Serve, callers: Thr
         wait_until(lambda: client.metric("cxr_requests_in_progress") == 14)
         assert not wait(answers, A_MOMENT_SECONDS, "FIRST_COMPLETED").done
         for connection, level in zip(slow, (10, 20), strict=True):
-            connection.sendall(image(level)[half:])
+            connection.sendall(image(level)[-1:])
         assert [level_of(answer.result()) for answer in answers] == list(range(30, 42))
         assert [level_of(received(connection)) for connection in slow] == [10, 20]
 

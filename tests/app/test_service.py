@@ -12,6 +12,7 @@ from app.errors import BodyTooSlow, DeadlinePassed
 from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
+from app.upload_memory import Upload
 from tests.app.fakes import FakeEngine, artifact
 from tests.app.in_process import BlockingEngine
 from tests.images import encode
@@ -22,7 +23,7 @@ async def stays() -> Never:
     return await asyncio.get_running_loop().create_future()
 
 
-def test_a_deadline_that_passes_before_reading_began_is_not_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deadline_that_passes_while_memory_is_waited_for_is_not_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.service.load_engine", lambda *_, **__: FakeEngine())
     errors = asyncio.run(outcomes_of_a_slow_upload_and_of_one_behind_it())
     assert [type(error) for error in errors] == [BodyTooSlow, DeadlinePassed]
@@ -39,41 +40,44 @@ async def is_let_go_while_the_engine_works(engine: BlockingEngine) -> bool:
     await service.load()
     let_go = threading.Event()
 
-    class Upload(bytes):
+    class Data(bytes):
         def __del__(self) -> None:
             let_go.set()
 
-    async def read() -> bytes:
-        return Upload(encode(np.zeros((32, 32), np.uint8), "PNG"))
+    async def read(_: object) -> bytes:
+        return Data(encode(np.zeros((32, 32), np.uint8), "PNG"))
 
     answering = asyncio.create_task(service.answer(read, stays))
     assert await asyncio.to_thread(engine.gate.reached.wait, 60)
     is_let_go = await asyncio.to_thread(let_go.wait, 10)
     engine.gate.opened.set()
     await answering
-    service.close()
+    await service.close()
     return is_let_go
 
 
 async def outcomes_of_a_slow_upload_and_of_one_behind_it() -> list[object]:
-    service = Service(Settings(max_concurrent_uploads=1, request_timeout_ms=50), artifact(), Metrics())
+    settings = Settings(upload_memory_bytes=10, max_queue=5, request_timeout_ms=50)  # a share of one byte each
+    service = Service(settings, artifact(), Metrics())
     await service.load()
-    read = asyncio.Event()
+    may_end = asyncio.Event()
 
-    async def slow() -> bytes:
-        # Ends later than its deadline, so that its place is not free at that of the other.
+    async def slow(upload: Upload) -> bytes:
+        await upload.add(10)
+        # Ends later than its deadline, so that its memory is not free at that of the other.
         with suppress(asyncio.CancelledError):
             await stays()
-        await read.wait()
+        await may_end.wait()
         raise asyncio.CancelledError
 
-    async def quick() -> bytes:
-        return encode(np.zeros((32, 32), np.uint8), "PNG")
+    async def waiting(upload: Upload) -> bytes:
+        await upload.add(10)
+        return b""
 
     first = asyncio.create_task(service.answer(slow, stays))
-    second = asyncio.create_task(service.answer(quick, stays))
+    second = asyncio.create_task(service.answer(waiting, stays))
     await asyncio.wait([second])
-    read.set()
+    may_end.set()
     errors = await asyncio.gather(first, second, return_exceptions=True)
-    service.close()
+    await service.close()
     return errors

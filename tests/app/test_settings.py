@@ -74,7 +74,8 @@ def test_settings_cannot_change(environment: pytest.MonkeyPatch) -> None:
     ("name", "value"),
     [
         ("PORT", "65536"), ("PORT", "http"), ("ENGINE", "onnx"), ("MAX_UPLOAD_BYTES", "0"), ("MAX_PIXELS", "-1"),
-        ("MAX_CONCURRENT_UPLOADS", "0"), ("LOG_LEVEL", "loud"), ("THREADS", "-1"), ("MODALITIES", ","),
+        ("UPLOAD_MEMORY_BYTES", "0"), ("MAX_HEADER_BYTES", "100"), ("LOG_LEVEL", "loud"), ("THREADS", "-1"),
+        ("MODALITIES", ","),
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused(environment: pytest.MonkeyPatch, name: str, value: str) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,18 @@ def test_interrupt_does_not_wait_for_a_caller_that_never_ends(cache_dir: Path) -
         while server.metric("cxr_requests_in_progress") != 1:
             pass
         assert server.stop(signal.SIGINT) == 0
+
+
+FEW_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (%d, %d))"
+
+
+def test_too_many_connections_for_the_system_are_named() -> None:
+    check_refusal(2, "CXR_MAX_CONNECTIONS 1024", "at most 300", prelude=FEW_FILES % (500, 500))
+
+
+def test_more_files_are_opened_where_the_system_lets_it(cache_dir: Path) -> None:
+    with Server(FEW_FILES % (256, 2000), cache_dir=cache_dir) as server, ExitStack() as stack:
+        connections = [stack.enter_context(socket.create_connection(server.address, timeout=60)) for _ in range(900)]
+        connections[0].sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 200 " in connections[0].recv(1000)
+        assert server.client.get("/livez").status_code == 200
