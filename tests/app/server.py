@@ -49,7 +49,6 @@ class Server:
         self.stderr: list[str] = []
         self._news = threading.Condition()
         self._process = launch(prelude, wrapper=wrapper, stdout=-1, stderr=-1, **settings)
-        self.pid = self._process.pid
         outputs = ((self._process.stdout, self.stdout), (self._process.stderr, self.stderr))
         self._readers = [threading.Thread(target=self._read, args=output) for output in outputs]
         for reader in self._readers:
