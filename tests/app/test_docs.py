@@ -62,7 +62,7 @@ def test_upload_is_described_as_form_and_as_body(description: dict, path: str) -
     assert body["required"]
     form = body["content"]["multipart/form-data"]["schema"]
     assert form["required"] == ["file"]
-    assert form["properties"]["file"] == {"type": "string", "format": "binary"}
+    assert form["properties"]["file"] == {"type": "string", "format": "binary", "minLength": 1}
     assert body["content"]["application/octet-stream"]["schema"]["format"] == "binary"
 
 
