@@ -32,6 +32,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from app.imaging.damage import check_jpeg
+
 NATIVE_SYNTAXES: Final = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 )
@@ -122,6 +124,8 @@ def decode_frame(frame: bytes, syntax: UID, pixels: ImagePixels) -> NDArray[np.i
         imagecodecs.jpeg2k_decode(_jpeg_2000_codestream(frame, pixels), out=samples)
     else:
         _decode_jpeg(frame, pixels, samples)
+        if syntax in _LOSSY_JPEG and pixels.bits_stored <= 8:
+            check_jpeg(frame)  # not before its size is known to be that of the header
     return use_stored_bits(samples, pixels)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from app.errors import CorruptImage, CxrError, EmptyBody, MultipleFrames, UnsupportedFormat, UnsupportedPixels
+from app.imaging.damage import check_jpeg, check_png
 from app.imaging.dicom import decode_dicom
 from app.imaging.grey import (
     ACCEPTED_FORMATS,
@@ -58,6 +59,8 @@ _REFUSED_SIGNATURES: Final = (
     (rb"\s*<", "markup (HTML, XML or SVG)"),
     (rb"[\t\n\f\r\x20-\xff]{1,512}\Z|[\t\n\f\r\x20-\xff]{512}", "text"),
 )
+
+_DAMAGE_CHECKS: Final = {"PNG": check_png, "JPEG": check_jpeg}
 
 _DEEP_MODES: Final = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -113,11 +116,15 @@ def _match(data: bytes, signatures: tuple[tuple[bytes, str], ...]) -> str | None
 
 def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> GreyImage:
     try:
+        if image_format == "WEBP":
+            check_pixel_count(*_webp_size(data), limits)
         with Image.open(io.BytesIO(data), formats=[image_format]) as image:
             _check_size(image, limits)
             _refuse_several_frames(image)
             bits = _bits_per_sample(image, data)
             _refuse_deep_colour(image, bits)
+            if check := _DAMAGE_CHECKS.get(image_format):
+                check(data)
             image.load()
             pixels = _apply_orientation(_to_grey(image), _orientation(image))
     except CxrError:
@@ -145,6 +152,22 @@ def _check_size(image: Image.Image, limits: DecodeLimits) -> None:
         # A tile may be larger than its image, and memory is taken for all of it.
         tags = image.tag_v2  # type: ignore[attr-defined]
         check_pixel_count(tags.get(_TIFF_TILE_WIDTH, 1), tags.get(_TIFF_TILE_LENGTH, 1), limits)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Read the width and height that a WebP declares: libwebp takes memory for them as soon as Pillow opens it.
+
+    Source: WebP Container Specification (VP8X), WebP Lossless Bitstream Specification, 3 (VP8L), RFC 6386, 9.1 (VP8).
+    """
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        raise OSError("its header is cut off")
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        packed = int.from_bytes(body[1:5], "little")
+        return 1 + packed % 2**14, 1 + (packed >> 14) % 2**14
+    return int.from_bytes(body[6:8], "little") % 2**14, int.from_bytes(body[8:10], "little") % 2**14
 
 
 def _refuse_several_frames(image: Image.Image) -> None:
