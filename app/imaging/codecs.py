@@ -32,6 +32,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from app.imaging.damage import check_jpeg_data
 from app.imaging.structure import check_jpeg
 
 NATIVE_SYNTAXES: Final = frozenset(
@@ -124,6 +125,8 @@ def decode_frame(frame: bytes, syntax: UID, pixels: ImagePixels) -> NDArray[np.i
         imagecodecs.jpeg2k_decode(_jpeg_2000_codestream(frame, pixels), out=samples)
     else:
         _decode_jpeg(frame, pixels, samples)
+        if syntax in _LOSSY_JPEG and pixels.bits_stored <= 8:
+            check_jpeg_data(frame)  # not before its size is known to be that of the header
     return use_stored_bits(samples, pixels)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from app.errors import CorruptImage, CxrError, EmptyBody, MultipleFrames, UnsupportedFormat, UnsupportedPixels
+from app.imaging.damage import check_jpeg_data, check_png_data
 from app.imaging.dicom import decode_dicom
 from app.imaging.grey import (
     ACCEPTED_FORMATS,
@@ -65,6 +66,7 @@ _REFUSED_SIGNATURES: Final = (
 )
 
 _STRUCTURE_CHECKS: Final = {"JPEG": check_jpeg, "TIFF": check_tiff}
+_DATA_CHECKS: Final = {"PNG": check_png_data, "JPEG": check_jpeg_data}
 
 _DEEP_MODES: Final = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
 
@@ -122,11 +124,15 @@ def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> Grey
     try:
         if check := _STRUCTURE_CHECKS.get(image_format):
             check(data)
+        if image_format == "WEBP":
+            check_pixel_count(*_webp_size(data), limits)
         with Image.open(BoundedStream(data), formats=[image_format]) as image:
             _check_size(image, limits)
             _refuse_several_frames(image)
             bits = _bits_per_sample(image, data)
             _refuse_deep_colour(image, bits)
+            if check_data := _DATA_CHECKS.get(image_format):
+                check_data(data)
             image.load()
             pixels = _apply_orientation(_to_grey(image), _orientation(image))
     except CxrError:
@@ -155,6 +161,22 @@ def _check_size(image: Image.Image, limits: DecodeLimits) -> None:
         # A tile may be larger than its image, and memory is taken for all of it.
         tags = image.tag_v2  # type: ignore[attr-defined]
         check_pixel_count(tags.get(_TIFF_TILE_WIDTH, 1), tags.get(_TIFF_TILE_LENGTH, 1), limits)
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Read the width and height that a WebP declares: libwebp takes memory for them as soon as Pillow opens it.
+
+    Source: WebP Container Specification (VP8X), WebP Lossless Bitstream Specification, 3 (VP8L), RFC 6386, 9.1 (VP8).
+    """
+    kind, body = data[12:16], data[20:30]
+    if len(body) < 10:
+        raise OSError("its header is cut off")
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(body[4:7], "little"), 1 + int.from_bytes(body[7:10], "little")
+    if kind == b"VP8L":
+        packed = int.from_bytes(body[1:5], "little")
+        return 1 + packed % 2**14, 1 + (packed >> 14) % 2**14
+    return int.from_bytes(body[6:8], "little") % 2**14, int.from_bytes(body[8:10], "little") % 2**14
 
 
 def _refuse_several_frames(image: Image.Image) -> None:

@@ -1,0 +1,58 @@
+"""Damage that decoders pass over in silence, found before they see the image.
+
+Pillow skips PNG's checksums of pixel data, and drops what libjpeg warns about: of a JPEG that breaks off it makes grey,
+of one with a gap in the middle a shifted image. docs/decoding.md lists what is found in which format, and what is not.
+"""
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Final
+
+import simplejpeg
+
+_PNG_SIGNATURE_BYTES: Final = 8
+_PNG_FRAME_BYTES: Final = 12  # length, type and CRC of a chunk. Source: PNG specification, 5.3.
+_PIXEL_DATA: Final = b"IDAT"
+
+_LOST_DATA: Final = re.compile(
+    r"premature end|bad Huffman code|instead of RST|extraneous bytes before marker 0x(c4|d[0-9a])", re.IGNORECASE
+)
+"""libjpeg's warnings (jerror.h) that mean wrong pixels. Others are about metadata or odd writers; what lies between the
+segments of a header is none of the image's."""
+
+
+def check_png_data(data: bytes) -> None:
+    """Hold the pixel data of a PNG to their checksums.
+
+    Raises:
+        OSError: They do not agree.
+    """
+    for start, end in _png_chunks(data):
+        if data.startswith(_PIXEL_DATA, start):
+            stored = int.from_bytes(data[end : end + 4], "big")
+            if zlib.crc32(memoryview(data)[start:end]) != stored:
+                raise OSError("the checksum of its pixel data is wrong")
+
+
+def check_jpeg_data(data: bytes) -> None:
+    """Read a JPEG of 8 bits to its end, at an eighth of its size, and refuse lost data.
+
+    Raises:
+        OSError: Data are missing or wrong.
+    """
+    try:
+        simplejpeg.decode_jpeg(data, "GRAY", fastdct=True, fastupsample=True, min_factor=8, strict=True)
+    except ValueError as error:
+        # Its message may quote nothing but libjpeg's own words and numbers. What else it cannot read, others may.
+        if _LOST_DATA.search(str(error)):
+            raise OSError("a part of its compressed data is missing or wrong") from error
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[int, int]]:
+    """List chunks, each as the start of its type and the end of its data."""
+    start = _PNG_SIGNATURE_BYTES
+    while start + _PNG_FRAME_BYTES <= len(data):
+        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
+        yield start + 4, end
+        start = end + 4
