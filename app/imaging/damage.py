@@ -11,6 +11,10 @@ from typing import Final
 
 import simplejpeg
 
+from app.errors import CorruptImage
+
+_HINT: Final = "Send the image again from where it was stored whole."
+
 _PNG_SIGNATURE_BYTES: Final = 8
 _PNG_FRAME_BYTES: Final = 12  # length, type and CRC of a chunk. Source: PNG specification, 5.3.
 _PIXEL_DATA: Final = b"IDAT"
@@ -26,27 +30,27 @@ def check_png_data(data: bytes) -> None:
     """Hold the pixel data of a PNG to their checksums.
 
     Raises:
-        OSError: They do not agree.
+        CorruptImage: They do not agree.
     """
     for start, end in _png_chunks(data):
         if data.startswith(_PIXEL_DATA, start):
             stored = int.from_bytes(data[end : end + 4], "big")
             if zlib.crc32(memoryview(data)[start:end]) != stored:
-                raise OSError("the checksum of its pixel data is wrong")
+                raise CorruptImage(f"The PNG's pixel data do not agree with their checksum. {_HINT}")
 
 
 def check_jpeg_data(data: bytes) -> None:
     """Read a JPEG of 8 bits to its end, at an eighth of its size, and refuse lost data.
 
     Raises:
-        OSError: Data are missing or wrong.
+        CorruptImage: Data are missing or wrong.
     """
     try:
         simplejpeg.decode_jpeg(data, "GRAY", fastdct=True, fastupsample=True, min_factor=8, strict=True)
     except ValueError as error:
-        # Its message may quote nothing but libjpeg's own words and numbers. What else it cannot read, others may.
+        # What else it cannot read, others may.
         if _LOST_DATA.search(str(error)):
-            raise OSError("a part of its compressed data is missing or wrong") from error
+            raise CorruptImage(f"A part of the JPEG's compressed data is missing or wrong. {_HINT}") from error
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[int, int]]:
