@@ -230,15 +230,15 @@ def _errors_of(log: Path) -> list[str]:
 
 
 def _print_head() -> None:
-    print(
-        f"{'time':>8} {'memory (PSS)':>14} {'fds':>6} {'threads':>8} {'processes':>10} {'requests/s':>11}", flush=True
-    )
+    print(f"{'time':>8} {'memory (PSS)':>15} {'of the service':>15} {'fds':>6} {'threads':>8} ", end="")
+    print(f"{'processes':>10} {'requests/s':>11}", flush=True)
 
 
 def _print_sample(sample: Sample, rate: float, note: str = "") -> None:
     clock = f"{int(sample.seconds) // 60}:{int(sample.seconds) % 60:02}"
-    counts = f"{sample.descriptors:6} {sample.threads:8} {sample.processes:10}"
-    print(f"{clock:>8} {sample.memory_mb:11.1f} MB {counts} {rate:11.1f}  {note}", flush=True)
+    memory = f"{sample.memory_mb:12.1f} MB {sample.first_mb:12.1f} MB"
+    counts = f"{sample.descriptors:6} {sample.threads:8} {sample.processes:11}"
+    print(f"{clock:>8} {memory} {counts} {rate:11.1f}  {note}", flush=True)
 
 
 def _print_end(samples: list[Sample], rest: Rest, record: Record) -> None:
@@ -248,7 +248,8 @@ def _print_end(samples: list[Sample], rest: Rest, record: Record) -> None:
     print(
         f"memory after the warm-up: median {statistics.median(memory):.1f} MB, {min(memory):.1f} to {max(memory):.1f}, "
         f"n={len(memory)}; growth {growth.of_line:+.2%} by the line, {growth.of_medians:+.2%} from the first fifth's "
-        f"median to the last's; at rest {rest.before.memory_mb:.1f} to {rest.after.memory_mb:.1f} MB"
+        f"median to the last's; at rest {rest.before.memory_mb:.1f} to {rest.after.memory_mb:.1f} MB, of which the service "
+        f"{rest.before.first_mb:.1f} to {rest.after.first_mb:.1f} MB"
     )
 
 

@@ -21,6 +21,7 @@ class Sample:
         seconds: Since the beginning.
         memory_mb: Sum of the proportional set sizes in MB (1e6 bytes): a page that processes share counts once, which
             the sum of resident sizes would count for each forked decoder.
+        first_mb: Of it, what the first process holds: the service without its decoders.
         descriptors: Open file descriptors.
         threads: Of all processes.
         processes: All of them.
@@ -28,6 +29,7 @@ class Sample:
 
     seconds: float
     memory_mb: float
+    first_mb: float
     descriptors: int
     threads: int
     processes: int
@@ -40,16 +42,15 @@ def take_sample(pid: int, begin: float) -> Sample:
         pid: Of the first process.
         begin: Of ``time.monotonic``.
     """
-    memory, descriptors, threads, processes = 0, 0, 0, 0
+    memory, descriptors, threads = list[int](), 0, 0
     for process in process_tree(pid):
         folder = Path(f"/proc/{process}")
         with contextlib.suppress(OSError):  # It has just ended.
             found = re.search(r"^Pss:\s+(\d+) kB", (folder / "smaps_rollup").read_text(), re.MULTILINE)
-            memory += int(found[1]) * 1024 if found else 0
+            memory.append(int(found[1]) * 1024 if found else 0)
             descriptors += len(list((folder / "fd").iterdir()))
             threads += len(list((folder / "task").iterdir()))
-            processes += 1
-    return Sample(time.monotonic() - begin, memory / 1e6, descriptors, threads, processes)
+    return Sample(time.monotonic() - begin, sum(memory) / 1e6, memory[0] / 1e6, descriptors, threads, len(memory))
 
 
 @dataclass(frozen=True)

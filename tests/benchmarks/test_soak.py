@@ -14,8 +14,8 @@ from benchmarks.harness.watch import Sample, memory_growth
 from benchmarks.soak import Callers, Record, Rest, judge, soak
 from tests.app.server import Server
 
-REST = Sample(300, 400, 27, 16, 4)
-STEADY = [Sample(300 + 2 * n, 500 + 10 * (n % 3), 35, 16, 4) for n in range(100)]
+REST = Sample(300, 400, 200, 27, 16, 4)
+STEADY = [Sample(300 + 2 * n, 500 + 10 * (n % 3), 250, 35, 16, 4) for n in range(100)]
 
 
 def broken(samples: list[Sample] = STEADY, after: Sample = REST, record: Record | None = None) -> list[str]:
