@@ -248,8 +248,8 @@ def _print_end(samples: list[Sample], rest: Rest, record: Record) -> None:
     print(
         f"memory after the warm-up: median {statistics.median(memory):.1f} MB, {min(memory):.1f} to {max(memory):.1f}, "
         f"n={len(memory)}; growth {growth.of_line:+.2%} by the line, {growth.of_medians:+.2%} from the first fifth's "
-        f"median to the last's; at rest {rest.before.memory_mb:.1f} to {rest.after.memory_mb:.1f} MB, of which the service "
-        f"{rest.before.first_mb:.1f} to {rest.after.first_mb:.1f} MB"
+        f"median to the last's; at rest {rest.before.memory_mb:.1f} to {rest.after.memory_mb:.1f} MB, of which the "
+        f"service {rest.before.first_mb:.1f} to {rest.after.first_mb:.1f} MB"
     )
 
 
