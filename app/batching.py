@@ -142,6 +142,11 @@ class Batcher:
                 waiting.future.cancel()
         return waiting.future
 
+    @property
+    def images_at_a_time(self) -> int:
+        """A full batch for each thread."""
+        return self._batch_size * self._streams
+
     def seconds_to_answer(self, images: int) -> float:
         """Estimate how long so many images take, from what the last ones took; 0 before the first."""
         return images * self._seconds_per_image
@@ -155,10 +160,11 @@ class Batcher:
             thread.join()
 
     def _work(self) -> None:
+        since: float | None = None
         while batch := self._take():
             # A caller that has gone has cancelled; from here on it cannot any more.
             if wanted := [waiting for waiting in batch if waiting.future.set_running_or_notify_cancel()]:
-                self._compute(wanted)
+                since = self._compute(wanted, since)
 
     def _take(self) -> list[_Waiting]:
         """Wait for a batch to close and take it out; empty when there will be no more."""
@@ -183,7 +189,8 @@ class Batcher:
             return None
         return self._waiting[0].since + self._max_delay_seconds - time.perf_counter()
 
-    def _compute(self, batch: list[_Waiting]) -> None:
+    def _compute(self, batch: list[_Waiting], busy_since: float | None) -> float | None:
+        """Compute a batch on a thread that has had work since then; return since when it has from now on."""
         start = time.perf_counter()
         try:
             outputs = self._infer([waiting.square for waiting in batch])
@@ -191,11 +198,15 @@ class Batcher:
             answers = [Inferred(outputs.only(index), seconds) for index in range(len(batch))]
         except Exception as error:
             self._fail(batch, error)
-            return
-        self._note_rate(seconds / len(batch) / self._streams)
+            return None
+        end = start + seconds
+        # While images wait or are being decoded, the time between batches is theirs too: decoding shares the cores.
+        self._note_rate((end - (start if busy_since is None else busy_since)) / len(batch) / self._streams)
         self._metrics.batch_size.observe(len(batch))
         for waiting, answer in zip(batch, answers, strict=True):
             waiting.future.set_result(answer)
+        with self._changed:
+            return end if self._waiting or self._coming else None
 
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         self._metrics.engine_failures.inc()

@@ -14,6 +14,7 @@ from app.api.access import Access
 from app.api.context import RequestContext
 from app.api.page import page_router
 from app.api.routes import metrics_router, model_router, router, upload_router
+from app.api.shedding import Shedding
 from app.artifact import Artifact
 from app.errors import CxrError
 from app.keys import KeyRing
@@ -78,6 +79,7 @@ def create_app(
         app.include_router(metrics_router, dependencies=access.guards if settings.metrics == "key" else [])
     app.include_router(page_router())
     problems.install(app)
+    app.add_middleware(Shedding, service=service)
     app.add_middleware(RequestContext, metrics=service.metrics)
     return app
 

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import math
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Never, TypeVar
+from typing import Final, Never, TypeVar
 
 from app.artifact import Artifact
 from app.batching import Batcher, Inferred, Place
@@ -27,6 +28,9 @@ from app.upload_memory import Upload, UploadMemory
 _T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
+
+_SPREAD: Final = 1.5
+"""Times the time in which all requests in progress should be answered: until when those who are refused come back."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,22 +126,41 @@ class Service:
         """The loaded engine; raises ``NotReady`` before."""
         return self.require_ready().engine
 
+    def overload(self) -> Overloaded | None:
+        """Return why another request must be refused, if it must: too many, or they would wait for too long.
+
+        A request that gives way because it is sent slowly is not counted any more. However long one batch a stream
+        takes, that many requests are admitted: a wrong estimate cannot shut the service.
+        """
+        if self._ready is None:
+            return None
+        requests, batcher = self._requests - self._uploads.leaving, self._ready.batcher
+        if requests < min(self.settings.max_queue, batcher.images_at_a_time):
+            return None
+        seconds = batcher.seconds_to_answer(requests)
+        if requests < self.settings.max_queue and seconds <= self.settings.max_wait_ms / 1000:
+            return None
+        if self._uploads.cut_slowest():
+            return None
+        # Spread, so that those who are refused together do not come back together.
+        retry_after_s = max(1, math.ceil(seconds * random.uniform(1, _SPREAD)))  # noqa: S311
+        return Overloaded(
+            f"{requests} requests are in progress, as many as are answered in time. "
+            f"Try again in {retry_after_s} s: by then they should be answered.",
+            retry_after_s=retry_after_s,
+        )
+
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Count a request in, from its arrival to its answer.
 
         Raises:
             NotReady: The model is still being loaded.
-            Overloaded: As many requests as the setting admits are in progress.
+            Overloaded: As many requests as can be answered in time are in progress.
         """
-        ready = self.require_ready()
-        if self._requests >= self.settings.max_queue and not self._uploads.cut_slowest():
-            seconds = max(1, math.ceil(ready.batcher.seconds_to_answer(self._requests)))
-            raise Overloaded(
-                f"{self._requests} requests are in progress, the most that is admitted. "
-                f"Try again in {seconds} s: by then they should be answered.",
-                retry_after_s=seconds,
-            )
+        self.require_ready()
+        if error := self.overload():
+            raise error
         self._requests += 1
         self.metrics.in_progress.set(self._requests)
         try:

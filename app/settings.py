@@ -84,8 +84,13 @@ class Settings(BaseSettings):
     max_queue: int = Field(
         128, ge=1, description="Requests in the service at a time, from upload to answer; more are refused."
     )
+    max_wait_ms: int = Field(
+        10_000,
+        ge=0,
+        description="Requests that would be answered later than this, by the rate of the last ones, are refused.",
+    )
     overload_status: Literal[503, 429] = Field(
-        503, description="Status of a refusal over `CXR_MAX_QUEUE`, `503` or `429`; either comes with `Retry-After`."
+        503, description="Status of these refusals, `503` or `429`; either comes with `Retry-After`."
     )
     request_timeout_ms: int = Field(
         60_000, ge=1, description="A request is answered 504 when it is older, and never computed later."

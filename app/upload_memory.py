@@ -70,6 +70,7 @@ class Upload:
     def cut_off(self) -> None:
         """End the reading, for being slow."""
         self.is_slow = True
+        self._memory.note_cut(self)
         self.end_reading()
         self._cut()
 
@@ -115,6 +116,7 @@ class UploadMemory:
         self._common = limit - self._share * uploads
         self.period_seconds, self.bytes_each_period = period_seconds, bytes_each_period
         self._granted: dict[Upload, int] = {}  # From what is common, in the order of arrival.
+        self._leaving: set[Upload] = set()
         self._freed = asyncio.Event()
         self._was_large = False
 
@@ -124,8 +126,18 @@ class UploadMemory:
         self._granted[upload] = 0
         return upload
 
+    @property
+    def leaving(self) -> int:
+        """How many were cut off, and are not gone yet."""
+        return len(self._leaving)
+
+    def note_cut(self, upload: Upload) -> None:
+        """See ``Upload.cut_off``."""
+        self._leaving.add(upload)
+
     def close(self, upload: Upload) -> None:
         """See ``Upload.close``."""
+        self._leaving.discard(upload)
         if self._granted.pop(upload, None) is not None:
             self._freed.set()
             self._freed = asyncio.Event()

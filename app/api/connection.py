@@ -283,16 +283,32 @@ class Connection(HttpToolsProtocol):
 
 
 class _Answering:
-    """What a request's answer sees of the transport: closing waits for a caller that is still sending."""
+    """What a request's answer sees of the transport: closing waits for a caller that is still sending.
+
+    The header goes out with what follows it, in one call of the system and not in two.
+    """
 
     def __init__(self, connection: Connection, cycle: RequestResponseCycle) -> None:
         self._connection, self._cycle = connection, cycle
-        self.write = connection.transport.write
+        self._header: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        if self._header is None and self._cycle.response_started:
+            self._header = data
+            self._connection.loop.call_soon(self._flush)
+        else:
+            header, self._header = self._header, b"" if self._header is not None else None
+            self._connection.transport.write(header + data if header else data)
+
+    def _flush(self) -> None:
+        if self._header:
+            self.write(b"")
 
     def is_closing(self) -> bool:
         return self._connection.transport.is_closing()
 
     def close(self) -> None:
+        self._flush()
         if self._cycle.more_body and not self._cycle.disconnected and not self.is_closing():
             self._connection.linger()
         else:

@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.headers import security_headers
-from app.api.problems import known_method, problem, status_of
+from app.api.problems import answer_error, known_method, problem, status_of
 from app.errors import Stopping
 from app.metrics import Metrics
 
@@ -62,9 +62,7 @@ class RequestContext:
 
     async def _answer_cut_off(self, scope: Scope, receive: Receive, send: Send) -> None:
         error = Stopping("The service is being stopped and could not answer in time. Try again.")
-        answer = problem(
-            Request(scope), status_of(Stopping), error.code, str(error), {"Retry-After": str(error.retry_after_s)}
-        )
+        answer = answer_error(Request(scope), error, status_of(Stopping))
         await answer(scope, receive, send)
 
     async def _answer_unexpected(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,7 +73,7 @@ class RequestContext:
         await answer(scope, receive, send)
 
     def _report(self, scope: Scope, state: dict[str, object], status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "other")
+        route = state.get("route") or getattr(scope.get("route"), "path", "other")
         code, error, key = state.get("code"), state.get("exception"), state.get("key")
         method = known_method(scope["method"])
         self._metrics.requests.labels(route, method, status).inc()

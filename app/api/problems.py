@@ -111,18 +111,21 @@ def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, CxrError)
-    headers = _headers(error)
-    status: int = status_of(type(error))
-    if isinstance(error, Overloaded):
-        status = request.app.state.service.settings.overload_status
+    return answer_error(request, error, request.app.state.service.settings.overload_status)
+
+
+def answer_error(request: Request, error: CxrError, overload_status: int) -> Response:
+    """Build the answer for an error; ``overload_status`` is that of ``Overloaded``."""
     if isinstance(error, InferenceFailed):
         # What the engine said stays in the log: it is of no use to a caller.
         detail = (
             "The model failed on this image. The fault is the service's; its log has the details under the request id."
         )
         request.state.exception = error
-        return problem(request, status, error.code, detail)
-    return problem(request, status, error.code, str(error), headers)
+    else:
+        detail = str(error)
+    status = overload_status if isinstance(error, Overloaded) else status_of(type(error))
+    return problem(request, status, error.code, detail, _headers(error))
 
 
 def _headers(error: CxrError) -> dict[str, str] | None:

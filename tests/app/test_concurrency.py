@@ -1,6 +1,7 @@
 """Many callers at a time, some of whom go away, are slow or come too late: each gets its own answer."""
 
 import http.client
+import math
 import socket
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -219,8 +220,9 @@ def test_full_service_says_when_it_will_have_answered(
         engine.gates.append(gates[0])
         answers = [occupy(callers, client, gates[0], 20), *queue(callers, client, *range(30, 29 + admitted))]
         refused = client.post("/predict", content=image(99))
-        check(refused, status, "overloaded", (f"{admitted} requests", f"{5 * admitted} s"))
-        assert refused.headers["Retry-After"] == str(5 * admitted)
+        seconds = int(refused.headers["Retry-After"])
+        assert 5 * admitted <= seconds <= math.ceil(5 * admitted * 1.5)
+        check(refused, status, "overloaded", (f"{admitted} requests", f"{seconds} s"))
         assert client.metric("cxr_requests_in_progress") == client.metric("cxr_queue_limit") == admitted
         assert client.metric("cxr_rejected_total", code="overloaded") == 1
         gates[0].opened.set()

@@ -104,7 +104,9 @@ def test_memory_of_many_large_uploads_is_bounded(cache_dir: Path) -> None:
     data = image(10)
     body = data + bytes(UPLOAD_BYTES - len(data))
     with (
-        Server(cache_dir=cache_dir, max_upload_bytes=UPLOAD_BYTES, upload_memory_bytes=BUDGET) as server,
+        Server(
+            cache_dir=cache_dir, max_upload_bytes=UPLOAD_BYTES, upload_memory_bytes=BUDGET, max_wait_ms=600_000
+        ) as server,
         ThreadPoolExecutor(UPLOADS) as callers,
     ):
         assert server.client.post("/predict", content=data).status_code == 200
