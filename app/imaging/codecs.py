@@ -5,7 +5,6 @@ trust the size that a codestream declares, and read RLE in pure Python. Here the
 with the header before memory is spent on it. Source: DICOM PS3.5, 8.2 and annexes A.4 and G.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,7 +32,8 @@ from pydicom.uid import (
 )
 
 from app.imaging.damage import check_jpeg_data
-from app.imaging.structure import check_jpeg
+from app.imaging.jpeg_2000 import trusted_codestream
+from app.imaging.structure import check_jpeg, marker_segments
 
 NATIVE_SYNTAXES: Final = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
@@ -49,17 +49,10 @@ SUPPORTED_SYNTAXES: Final = NATIVE_SYNTAXES | {RLELossless} | _JPEG | _JPEG_LS |
 _JPEG_END: Final = b"\xff\xd9"
 _JPEG_TRAILER_BYTES: Final = 64  # padding that may follow it
 _JFIF_START: Final = 6  # after SOI and the marker and length of APP0
-_JPEG_2000_START: Final = b"\xff\x4f\xff\x51"
-_START_OF_TILE_PART: Final = 0xFF90
-_TILE_PART_LENGTHS: Final = 0xFF55
-# SIZ, CAP, CPF, COD, COC, TLM, PLM, QCD, QCC, RGN, POC, PPM, CRG, COM; MCT, MCC, MCO, CBD. Source: ISO/IEC 15444-1,
-# table A.2; 15444-2, table A.2. The length of any other is not heeded by OpenJPEG, which looks inside for these.
-_JPEG_2000_MARKERS: Final = frozenset(b"\x51\x50\x59\x52\x53\x55\x57\x5c\x5d\x5e\x5f\x60\x63\x64\x74\x75\x77\x78")
 _JPEG_LS_FRAME: Final = 0xFFF7
 _JPEG_LS_PARAMETERS: Final = 0xFFF8
 _START_OF_SCAN: Final = 0xFFDA
 _OVERSIZE: Final = 4
-_MAX_SEGMENTS: Final = 1000  # in a header; one has about ten
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +115,8 @@ def decode_frame(frame: bytes, syntax: UID, pixels: ImagePixels) -> NDArray[np.i
         _check_jpeg_ls_size(frame, pixels)
         imagecodecs.jpegls_decode(frame, out=samples)
     elif syntax in _JPEG_2000:
-        imagecodecs.jpeg2k_decode(_jpeg_2000_codestream(frame, pixels), out=samples)
+        codestream = trusted_codestream(frame, pixels.rows, pixels.columns, pixels.samples)
+        imagecodecs.jpeg2k_decode(codestream, out=samples)
     else:
         _decode_jpeg(frame, pixels, samples)
         if syntax in _LOSSY_JPEG and pixels.bits_stored <= 8:
@@ -165,62 +159,18 @@ def _decode_jpeg(frame: bytes, pixels: ImagePixels, samples: NDArray[np.integer]
     imagecodecs.jpeg8_decode(frame, colorspace=colour_space, outcolorspace=colour_space, out=samples)
 
 
-def _segments(codestream: bytes, last: int) -> Iterator[tuple[int, int, int]]:
-    """List the marker segments of a header, each as marker, start and end, from SOI or SOC to the marker ``last``."""
-    start = 2
-    for _ in range(_MAX_SEGMENTS):
-        if codestream.startswith(b"\xff\xff", start):  # a fill byte
-            start += 1
-            continue
-        marker = int.from_bytes(codestream[start : start + 2], "big")
-        if marker == last:
-            return
-        end = start + 2 + int.from_bytes(codestream[start + 2 : start + 4], "big")
-        yield marker, start, end
-        start = end
-    raise ValueError("the codestream's header has no end")
-
-
 def _check_jpeg_ls_size(frame: bytes, pixels: ImagePixels) -> None:
     """Hold a JPEG-LS codestream's size against the header: CharLS before 2.4.4 multiplies absurd ones.
 
     Source: ISO/IEC 14495-1, C.2.2 (SOF55) and C.2.4.1.4 (oversize image dimensions, which DICOM has no use for).
     """
-    for marker, start, _ in _segments(frame, _START_OF_SCAN):
+    for marker, start, _ in marker_segments(frame, _START_OF_SCAN):
         if marker == _JPEG_LS_PARAMETERS and frame[start + 4] == _OVERSIZE:
             raise ValueError("the JPEG-LS codestream is larger than DICOM can say")
         if marker == _JPEG_LS_FRAME:
             rows, columns = (int.from_bytes(frame[at : at + 2], "big") for at in (start + 5, start + 7))
             if (rows, columns, frame[start + 9]) != (pixels.rows, pixels.columns, pixels.samples):
                 raise ValueError("the JPEG-LS codestream is of another size than the header says")
-
-
-def _jpeg_2000_codestream(frame: bytes, pixels: ImagePixels) -> bytes:
-    """Cut a codestream out of the JP2 file that some encapsulate, and hold its size against the header.
-
-    OpenJPEG allocates what the codestream declares. Source: ISO/IEC 15444-1, A.5.1 (SIZ).
-    """
-    codestream = frame[frame.index(_JPEG_2000_START) :]
-    right, bottom, left, top = (int.from_bytes(codestream[start : start + 4], "big") for start in (8, 12, 16, 20))
-    components = int.from_bytes(codestream[40:42], "big")
-    if (bottom - top, right - left, components) != (pixels.rows, pixels.columns, pixels.samples):
-        raise ValueError("the JPEG 2000 codestream is of another size than the header says")
-    return _without_tile_part_lengths(codestream)
-
-
-def _without_tile_part_lengths(codestream: bytes) -> bytes:
-    """Leave out the optional TLM segments: OpenJPEG 2.5.4 writes out of bounds where they contradict the tile-parts.
-
-    Source: ISO/IEC 15444-1, A.7.1; uclouvain/openjpeg#1620.
-    """
-    kept, kept_until = [], 0
-    for marker, start, end in _segments(codestream, _START_OF_TILE_PART):
-        if marker >> 8 != 0xFF or marker & 0xFF not in _JPEG_2000_MARKERS:
-            raise ValueError("the JPEG 2000 codestream has an unknown segment")
-        if marker == _TILE_PART_LENGTHS:
-            kept.append(codestream[kept_until:start])
-            kept_until = end
-    return b"".join([*kept, codestream[kept_until:]]) if kept else codestream
 
 
 def _decode_rle(frame: bytes, pixels: ImagePixels) -> NDArray[np.integer]:

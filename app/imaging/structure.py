@@ -6,6 +6,7 @@ pydicom look at each in Python, and libjpeg goes through all pixels for every sc
 
 import re
 import struct
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Final
 
@@ -19,6 +20,8 @@ MAX_JPEG_SCANS: Final = 32
 """Progressive files have six to about twenty. Each is a pass over all pixels."""
 _JPEG_MARKER: Final = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those with a length, and EOI
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+
+_MAX_HEADER_SEGMENTS: Final = 1000  # in a header; one has about ten
 
 _MAX_TIFF_VALUES: Final = 100_000
 """Of an attribute, the offsets of strips or tiles included: of 40 megapixels, tiles of 20 x 20 pixels."""
@@ -69,6 +72,33 @@ def check_jpeg(data: bytes) -> None:
         f"The JPEG has more than {MAX_JPEG_SCANS} scans or {_MAX_JPEG_SEGMENTS} segments, which no camera or program "
         "writes. Open it in another program, save it anew, not progressive, and send that."
     )
+
+
+def marker_segments(codestream: bytes, last: int, start: int = 2) -> Iterator[tuple[int, int, int]]:
+    """List the marker segments of a header of JPEG, JPEG-LS or JPEG 2000.
+
+    Args:
+        codestream: With the header in it.
+        last: The marker that ends it.
+        start: Where the first segment is; after SOI or SOC by default.
+
+    Returns:
+        Of each segment before ``last``: its marker, its start and its end.
+
+    Raises:
+        ValueError: There are too many.
+    """
+    for _ in range(_MAX_HEADER_SEGMENTS):
+        if codestream.startswith(b"\xff\xff", start):  # a fill byte
+            start += 1
+            continue
+        marker = int.from_bytes(codestream[start : start + 2], "big")
+        if marker == last:
+            return
+        end = start + 2 + int.from_bytes(codestream[start + 2 : start + 4], "big")
+        yield marker, start, end
+        start = end
+    raise ValueError("the codestream's header has no end")
 
 
 def check_tiff(data: bytes) -> None:

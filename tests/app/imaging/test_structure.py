@@ -4,12 +4,14 @@ import io
 import struct
 import zlib
 from collections.abc import Iterator
+from functools import cache
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGExtended12Bit
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGExtended12Bit
 
 from app.errors import CorruptImage
 from app.imaging.decode import decode
@@ -133,3 +135,55 @@ def test_a_sequence_of_dicom_with_very_many_items_is_refused(tag):
     start = data.index(b"\xe0\x7f\x10\0")
     with pytest.raises(CorruptImage):
         decode(data[:start] + sequence + data[start:])
+
+
+@cache
+def black_jpeg_2000() -> bytes:
+    return bytes(imagecodecs.jpeg2k_encode(np.zeros((6000, 6000), np.uint8), 0, reversible=True, codecformat="j2k"))
+
+
+def jpeg_2000(*, precinct: int | None = None, code_block: int = 4, tile: int = 0, in_tile_part: bool = False) -> bytes:
+    """A DICOM file of 36 megapixels with other coding parameters than its data have; exponents, as they are stored."""
+    codestream = bytearray(black_jpeg_2000())
+    if tile:
+        codestream[24:32] = struct.pack(">II", tile, tile)
+    start = codestream.index(b"\xff\x52")
+    end = start + 2 + int.from_bytes(codestream[start + 2 : start + 4], "big")
+    style = codestream[start:end]
+    style[10:12] = [code_block, code_block]
+    if precinct is not None:
+        style[4] |= 1
+        style += bytes([precinct << 4 | precinct]) * (style[9] + 1)
+        style[2:4] = struct.pack(">H", len(style) - 2)
+    if in_tile_part:
+        start = end = codestream.index(b"\xff\x90") + 12
+    codestream[start:end] = style
+    frame = encapsulate([bytes(codestream)])
+    return dicom(GREY, transfer_syntax=JPEG2000Lossless, Rows=6000, Columns=6000, PixelData=frame)
+
+
+@pytest.mark.parametrize("parameters", [{}, {"precinct": 6}, {"code_block": 2}, {"tile": 64}])
+def test_usual_parameters_of_jpeg_2000_reach_the_decoder(parameters, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(imagecodecs, "jpeg2k_decode", lambda data, out: decoded.append(data))
+    decode(jpeg_2000(**parameters))
+    assert len(decoded) == 1
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"precinct": 1},
+        {"precinct": 3},
+        {"precinct": 1, "in_tile_part": True},
+        {"code_block": 0},
+        {"code_block": 0, "in_tile_part": True},
+        {"tile": 24},
+    ],
+)
+def test_a_jpeg_2000_of_very_many_parts_never_reaches_the_decoder(parameters, monkeypatch):
+    """OpenJPEG takes all memory there is for some of these, each of less than a kilobyte."""
+    monkeypatch.setattr(imagecodecs, "jpeg2k_decode", None)
+    with pytest.raises(CorruptImage) as refusal:
+        decode(jpeg_2000(**parameters))
+    assert isinstance(refusal.value.__cause__, ValueError)
