@@ -231,6 +231,58 @@ def test_full_service_says_when_it_will_have_answered(
     assert 99 not in engine.computed
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What the batcher takes for the time, in seconds."""
+    now = [0.0]
+    monkeypatch.setattr("app.batching.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    return now
+
+
+class SlowEngine(RecordingEngine):
+    """Takes 5 seconds a call on a made-up clock, and computes two images in one."""
+
+    def __init__(self, clock: list[float], *gates: Gate) -> None:
+        super().__init__(*gates, batch_size=2)
+        self._clock = clock
+
+    def infer(self, images: np.ndarray) -> Outputs:
+        outputs = super().infer(images)
+        self._clock[0] += 5
+        return outputs
+
+
+def test_requests_that_would_wait_for_too_long_are_refused(
+    serve: Serve, callers: ThreadPoolExecutor, gates: list[Gate], clock: list[float]
+) -> None:
+    engine = SlowEngine(clock)
+    with serve(lambda: engine, max_wait_ms=20_000) as client:
+        assert level_of(client.post("/predict", content=image(10))) == 10  # It takes 5 s, so far as is known.
+        engine.gates.append(gates[0])
+        answers = [occupy(callers, client, gates[0], 20), *queue(callers, client, 30, 40, 50, 60)]
+        refused = client.post("/predict", content=image(99))
+        check(refused, 503, "overloaded", ("5 requests", "in time"))
+        assert 25 <= int(refused.headers["Retry-After"]) <= 38
+        gates[0].opened.set()
+        assert [level_of(answer.result()) for answer in answers] == [20, 30, 40, 50, 60]
+    assert 99 not in engine.computed
+
+
+def test_one_batch_is_admitted_however_long_it_seems_to_take(
+    serve: Serve, callers: ThreadPoolExecutor, gates: list[Gate], clock: list[float]
+) -> None:
+    engine = SlowEngine(clock)
+    with serve(lambda: engine, max_wait_ms=0) as client:
+        assert level_of(client.post("/predict", content=image(10))) == 10
+        engine.gates.append(gates[0])
+        answers = [occupy(callers, client, gates[0], 20), *queue(callers, client, 30)]
+        check(client.post("/explain", content=image(99)), 503, "overloaded", ("2 requests",))
+        assert client.metric("cxr_http_requests_total", route="/explain", status="503") == 1
+        gates[0].opened.set()
+        assert [level_of(answer.result()) for answer in answers] == [20, 30]
+        assert level_of(client.post("/predict", content=image(40))) == 40
+
+
 def test_uploads_beyond_the_memory_wait_for_their_turn(serve: Serve, callers: ThreadPoolExecutor) -> None:
     length = len(image(10))
     with serve(RecordingEngine, upload_memory_bytes=length, max_queue=20) as client, ExitStack() as connections:
