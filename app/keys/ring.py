@@ -23,8 +23,8 @@ _Stamp = tuple[int, ...]
 class KeyRing:
     """The keys of a file, read again once the file has changed.
 
-    The path may be a link, as mounted secrets are: where it leads is looked at each time. A file that cannot be
-    read, is malformed or holds no key does not replace the keys that were read before.
+    The path may be a link, as mounted secrets are: where it leads is looked at each time. A file that cannot be read
+    or is malformed does not replace the keys that were read before. One without keys does: the last was withdrawn.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,6 +37,8 @@ class KeyRing:
         self._looked = time.monotonic()
         self._stamp = _stamp(path)
         self._keys = self._read()
+        if not self._keys:
+            raise SettingError(f"CXR_API_KEYS_FILE {path} holds no key. {_HINT}")
 
     def name_of(self, key: str) -> str | None:
         """Return the name under which a key is in the file, or None.
@@ -65,8 +67,11 @@ class KeyRing:
             self._keys = self._read()
         except SettingError as error:
             logger.error("%s Until then the keys that were read before hold.", error)
-        else:
+            return
+        if self._keys:
             logger.info("keys read", extra={"fields": {"keys": [key.name for key in self._keys]}})
+        else:
+            logger.error("CXR_API_KEYS_FILE %s holds no key any more: nobody is let in. %s", self._path, _HINT)
 
     def _read(self) -> tuple[Key, ...]:
         try:
@@ -77,8 +82,6 @@ class KeyRing:
             raise SettingError(f"CXR_API_KEYS_FILE {self._path} cannot be read ({error.strerror}). {_HINT}") from error
         except SettingError as error:
             raise SettingError(f"CXR_API_KEYS_FILE {self._path}: {error}. {_HINT}") from error
-        if not keys:
-            raise SettingError(f"CXR_API_KEYS_FILE {self._path} holds no key. {_HINT}")
         # Who reads the file learns nothing to get in with; who writes it lets himself in.
         if os.name == "posix" and mode & (stat.S_IWGRP | stat.S_IWOTH):
             logger.warning(

@@ -157,7 +157,6 @@ def test_mounted_secret_is_followed_where_its_link_leads(tmp_path: Path, monkeyp
     ("spoil", "words"),
     [
         (lambda path: path.write_text(TWO + "cxr_secret\n"), "line 3 "),
-        (lambda path: path.write_text("# none left\n"), "holds no key"),
         (lambda path: path.unlink(), "cannot be read (No such file"),
     ],
 )
@@ -173,6 +172,16 @@ def test_broken_file_keeps_the_keys_and_is_reported_once(
     assert "still" not in error
     assert "keys that were read before hold" in error
     assert "cxr_secret" not in error
+    write_anew(watched.path)
+    assert watched.accepted("one", "three") == ["three"]
+
+
+@pytest.mark.parametrize("left", ["", "# none left\n"])
+def test_last_key_can_be_withdrawn(watched: Watched, left: str) -> None:
+    watched.path.write_text(left)
+    assert watched.accepted("one", "two") == []
+    (error,) = watched.errors()
+    assert "nobody is let in" in error
     write_anew(watched.path)
     assert watched.accepted("one", "three") == ["three"]
 

@@ -19,8 +19,9 @@ from tests.app.server import Server
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Memory is fenced and read on Linux alone.")
 
 UPLOADS: Final = 4
-SERVICE_BYTES: Final = 2 * UPLOADS * MAX_BYTES
-"""What the service may hold of uploads: each in pieces as it comes and, for a moment, put together."""
+BUDGET: Final = UPLOADS * MAX_BYTES
+SERVICE_BYTES: Final = BUDGET + 2 * MAX_BYTES
+"""What the service may hold of uploads: the budget, one beyond it, and one that is put together from its pieces."""
 SECONDS: Final = 30
 """For an answer, with others beside it, on a machine that does other things too; a decoder has 10 of its core."""
 
@@ -55,7 +56,7 @@ class Bombed:
 
 @pytest.fixture(scope="module")
 def bombed(cache_dir: Path) -> Iterator[Bombed]:
-    limits = {"max_pixels": MAX_PIXELS, "max_upload_bytes": MAX_BYTES, "max_concurrent_uploads": UPLOADS}
+    limits = {"max_pixels": MAX_PIXELS, "max_upload_bytes": MAX_BYTES, "upload_memory_bytes": BUDGET}
     with Server(cache_dir=cache_dir, decode_timeout_ms=10_000, **limits) as server:
         yield Bombed(server)
         assert server.client.get("/readyz").status_code == 200
