@@ -16,8 +16,8 @@ MAX_READS: Final = 200_000
 """Of a file, one after the other. Pillow needs three a chunk or segment, two a run of a compressed BMP."""
 
 _TOO_MANY_PARTS: Final = (
-    "The file is made of more parts than an image needs. Save it anew with another program, in another format or without "
-    "compression, and send that."
+    "The file is made of more parts than an image needs. Save it anew with another program, in another format or "
+    "without compression, and send that."
 )
 
 _MAX_PNG_CHUNKS: Final = 60_000
