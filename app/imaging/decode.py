@@ -25,7 +25,7 @@ from app.imaging.grey import (
     resolution_warnings,
     scale_to_uint8,
 )
-from app.imaging.structure import MAX_JPEG_SCANS, BoundedStream, check_jpeg, check_tiff
+from app.imaging.structure import MAX_JPEG_SCANS, BoundedStream, check_jpeg, check_png, check_tiff
 
 # Our own limit is checked on every image, before decoding; Pillow's process-wide one would only answer
 # first, with a message that does not say what is accepted.
@@ -65,7 +65,7 @@ _REFUSED_SIGNATURES: Final = (
     (rb"[\t\n\f\r\x20-\xff]{1,512}\Z|[\t\n\f\r\x20-\xff]{512}", "text"),
 )
 
-_STRUCTURE_CHECKS: Final = {"JPEG": check_jpeg, "TIFF": check_tiff}
+_STRUCTURE_CHECKS: Final = {"PNG": check_png, "JPEG": check_jpeg, "TIFF": check_tiff}
 _DATA_CHECKS: Final = {"PNG": check_png_data, "JPEG": check_jpeg_data}
 
 _DEEP_MODES: Final = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})

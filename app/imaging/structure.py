@@ -15,6 +15,14 @@ from app.errors import CorruptImage
 MAX_READS: Final = 200_000
 """Of a file, one after the other. Pillow needs three a chunk or segment, two a run of a compressed BMP."""
 
+_TOO_MANY_PARTS: Final = (
+    "The file is made of more parts than an image needs. Save it anew with another program, in another format or "
+    "without compression, and send that."
+)
+
+_MAX_PNG_CHUNKS: Final = 60_000
+"""Of the 64 MiB that are accepted by default, chunks of 1 KiB."""
+
 _MAX_JPEG_SEGMENTS: Final = 2_000
 MAX_JPEG_SCANS: Final = 32
 """Progressive files have six to about twenty. Each is a pass over all pixels."""
@@ -44,11 +52,24 @@ class BoundedStream(BytesIO):
         """
         self._reads_left -= 1
         if self._reads_left < 0:
-            raise CorruptImage(
-                "The file is made of more parts than an image needs. Save it anew with another program, in another "
-                "format or without compression, and send that."
-            )
+            raise CorruptImage(_TOO_MANY_PARTS)
         return super().read(size)
+
+
+def check_png(data: bytes) -> None:
+    """Refuse a PNG with very many chunks.
+
+    Raises:
+        CorruptImage: It has too many.
+
+    Source: PNG specification, 5.2 and 5.3.
+    """
+    start = 8
+    for _ in range(_MAX_PNG_CHUNKS):
+        if start >= len(data):
+            return
+        start += 12 + int.from_bytes(data[start : start + 4], "big")
+    raise CorruptImage(_TOO_MANY_PARTS)
 
 
 def check_jpeg(data: bytes) -> None:

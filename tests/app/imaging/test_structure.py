@@ -52,6 +52,7 @@ def striped_tiff(height: int, strips: int) -> bytes:
 def too_many_parts() -> Iterator[tuple[str, bytes]]:
     private = struct.pack(">I", 0) + b"prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
     yield "PNG chunks", PNG[:PNG_HEADER_END] + private * MAX_READS + PNG[PNG_HEADER_END:]
+    yield "PNG chunks at the end", PNG[:-12] + private * MAX_READS + PNG[-12:]
     yield "JPEG fill bytes", JPEG[:2] + b"\xff" * (MAX_READS + 1) + JPEG[2:]
     yield "JPEG junk", JPEG[:2] + b"\xff\0" * MAX_READS + JPEG[2:]
     yield "JPEG restart markers", JPEG[:2] + b"\xff\xd0" * MAX_READS + JPEG[2:]
