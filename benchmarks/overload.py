@@ -1,10 +1,11 @@
 """The service at ten times what it can answer: ``python benchmarks/overload.py``, with the extra ``serve``.
 
-The service on one core, what sends on another. Its saturated rate is measured with wrk, before and after. Between,
-requests are sent at ``--times`` that rate, each at its moment and on a connection of its own, whether those before are
-answered or not; times count from the moment. Beside them a probe asks ``/livez``, ten times a second and on new
-connections too. Every request must be answered: 200 with the engine's probability, or 503 with ``Retry-After``. One
-second after the last answer the service is compared with what it was before.
+The service on one core, what sends on another. Its saturated rate is measured with wrk before and after, on a service
+of its own that refuses nobody. Between, with the settings that the service has by default, requests are sent at
+``--times`` that rate, each at its moment and on a connection of its own, whether those before are answered or not; times
+count from the moment. Beside them a probe asks ``/livez``, ten times a second and on new connections too. Every request
+must be answered: 200 with the engine's probability, or 503 with ``Retry-After``. One second after the last answer the
+service is compared with what it was before.
 """
 
 import argparse
@@ -26,11 +27,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.harness.caller import Caller, WrongAnswers, encode_body, probability_of
-from benchmarks.harness.load import Load, print_rounds
+from benchmarks.harness.load import Load, Round, print_rounds
 from benchmarks.harness.open_loop import Exchange, Storm, blow
 from benchmarks.harness.options import add_load_options, option_parser
 from benchmarks.harness.reference import Reference, prepare
-from benchmarks.harness.servers import Server, process_tree, start_service
+from benchmarks.harness.servers import Server, admit, process_tree, start_service
 from benchmarks.harness.turns import steady_rate
 
 _PROBE_SECONDS: Final = 0.1
@@ -147,32 +148,56 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
+class Course:
+    """The service and its load, each on its core."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        """Prepare images, requests and answers."""
+        self._options, self._folder = options, folder
+        self._of_service, self._of_sender = (int(core) for core in options.cores.split(","))
+        conditions = f"service on core {self._of_service}, load from core {self._of_sender}"
+        images, self.reference = prepare(options, conditions, "uvloop")
+        self._load = Load(folder, images, self.reference, options.body)
+        self._requests = [encode_body(file, options.body) for file in images.files]
+
+    def _start(self, **settings: object) -> Server:
+        os.sched_setaffinity(0, {self._of_service})  # what is started inherits it
+        try:
+            server = start_service(self.reference.folder, self._folder / "service.log", **settings)
+        finally:
+            os.sched_setaffinity(0, {self._of_sender})
+        self._load.check(server.url, 8)
+        return server
+
+    def saturate(self) -> Round:
+        """Measure the saturated rate, after as long a time to warm up."""
+        callers, seconds = self._options.callers, self._options.saturated_seconds
+        with self._start(**admit(callers)) as server:
+            self._load.run(server.url, callers, seconds)
+            return self._load.run(server.url, callers, seconds)
+
+    def storm(self, rate: float) -> tuple[State, Storm, State]:
+        """Send so many requests a second; return the state before, what came of them, and the state after."""
+        with self._start() as server:
+            look_at(server, self._requests, self.reference)
+            before = look_at(server, self._requests, self.reference)
+            whole = [http_request(server.url, "/predict", *request) for request in self._requests]
+            probe = http_request(server.url, "/livez", b"", "")
+            print(f"{rate:.1f} requests/s for {self._options.seconds} s", flush=True)
+            storm = blow(server.url, whole, rate, self._options.seconds, probe, _PROBE_SECONDS)
+            time.sleep(1)
+            return before, storm, look_at(server, self._requests, self.reference)
+
+
 def main() -> None:
     """Measure and print."""
     options = parse_options()
-    of_service, of_sender = (int(core) for core in options.cores.split(","))
-    conditions = f"service on core {of_service}, load from core {of_sender}"
-    images, reference = prepare(options, conditions, "uvloop")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        load = Load(folder, images, reference, options.body)
-        requests = [encode_body(file, options.body) for file in images.files]
-        os.sched_setaffinity(0, {of_service})  # what is started inherits it
-        with start_service(reference.folder, folder / "service.log") as server:
-            os.sched_setaffinity(0, {of_sender})
-            load.check(server.url, 8)
-            load.run(server.url, options.callers, options.saturated_seconds)
-            rounds = [load.run(server.url, options.callers, options.saturated_seconds)]
-            before = look_at(server, requests, reference)
-            whole = [http_request(server.url, "/predict", *request) for request in requests]
-            probe = http_request(server.url, "/livez", b"", "")
-            rate = options.times * rounds[0].rate
-            print(f"{rate:.1f} requests/s for {options.seconds} s", flush=True)
-            storm = blow(server.url, whole, rate, options.seconds, probe, _PROBE_SECONDS)
-            time.sleep(1)
-            after = look_at(server, requests, reference)
-            rounds.append(load.run(server.url, options.callers, options.saturated_seconds))
-        check(storm, reference)
+        course = Course(options, Path(name))
+        rounds = [course.saturate()]
+        before, storm, after = course.storm(options.times * rounds[0].rate)
+        rounds.append(course.saturate())
+    check(storm, course.reference)
     rates = print_rounds(f"saturated by {options.callers} callers", rounds)
     report(storm, statistics.mean(rates))
     print(f"before: {before}\nafter:  {after}")

@@ -146,7 +146,7 @@ def start_service(model: Path, log: Path, *, module: str = "app", **settings: ob
 
 def admit(callers: int) -> dict[str, int]:
     """Give the settings under which the service refuses none of so many callers, nor those who come as they leave."""
-    return {"max_queue": max(64, 2 * callers)}
+    return {"max_queue": max(64, 2 * callers), "max_wait_ms": 600_000}
 
 
 def process_tree(pid: int) -> list[int]:
