@@ -7,20 +7,14 @@ other. An upload that does not keep coming is cut off; the slowest one is so at 
 """
 
 import asyncio
-import ctypes
-import sys
 from collections.abc import Callable
 from typing import Final
+
+from app.memory import give_back_free_memory
 
 _JUDGED_AFTER_SECONDS: Final = 1.0
 _SLOW_BYTES_PER_SECOND: Final = 100_000
 """A sender below it gives way where the service is full: in this time others are answered dozens of times."""
-
-
-def give_back_free_memory() -> None:
-    """Let the system have what was freed: glibc keeps the many pieces of uploads for itself, here some 70 MB."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
-        trim(0)
 
 
 class Upload:

@@ -2,10 +2,10 @@
 
 The service on one core, what sends on another. Its saturated rate is measured with wrk before and after, on a service
 of its own that refuses nobody. Between, with the settings that the service has by default, requests are sent at
-``--times`` that rate, each at its moment and on a connection of its own, whether those before are answered or not; times
-count from the moment. Beside them a probe asks ``/livez``, ten times a second and on new connections too. Every request
-must be answered: 200 with the engine's probability, or 503 with ``Retry-After``. One second after the last answer the
-service is compared with what it was before.
+``--times`` that rate, each at its moment and on a connection of its own, whether those before are answered or not;
+times count from the moment. Beside them a probe asks ``/livez``, ten times a second and on new connections too. Every
+request must be answered: 200 with the engine's probability, or 503 with ``Retry-After``. One second after the last
+answer the service is compared with what it was before.
 """
 
 import argparse
