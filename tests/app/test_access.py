@@ -167,7 +167,7 @@ def keys_file(folder: Path) -> tuple[Path, dict[str, str]]:
     return folder / "keys", {"Authorization": f"Bearer {key}"}
 
 
-def test_stranger_is_told_so_while_the_service_is_full_or_not_ready(serve: Serve, tmp_path: Path) -> None:
+def test_stranger_is_told_so_while_the_service_is_not_ready(serve: Serve, tmp_path: Path) -> None:
     path, headers = keys_file(tmp_path)
     gate = Gate()
 
