@@ -118,12 +118,12 @@ def test_client_raises_unauthorized(keyed: Keyed) -> None:
 
 def test_name_and_never_the_key_is_in_log_and_metrics(tmp_path: Path, cache_dir: Path) -> None:
     keyed = Keyed(tmp_path, cache_dir=cache_dir, log_level="DEBUG")
-    client = keyed.server.client
-    answer = client.post("/predict", content=PNG, headers=keyed.headers)
-    refusal = client.post("/predict", content=b"text", headers=keyed.headers)
-    stranger = client.post("/predict", content=PNG, headers={"Authorization": "Bearer cxr_of-nobody"})
-    exposition = client.get("/metrics", headers=keyed.header("prometheus")).text
-    assert keyed.server.stop() == 0
+    with keyed.server as server:
+        client = server.client
+        answer = client.post("/predict", content=PNG, headers=keyed.headers)
+        refusal = client.post("/predict", content=b"text", headers=keyed.headers)
+        stranger = client.post("/predict", content=PNG, headers={"Authorization": "Bearer cxr_of-nobody"})
+        exposition = client.get("/metrics", headers=keyed.header("prometheus")).text
     lines = {line["request_id"]: line for line in keyed.server.log() if line["message"] == "request"}
     assert lines[answer.headers["X-Request-ID"]]["key"] == "radiology"
     assert lines[refusal.headers["X-Request-ID"]]["key"] == "radiology"
@@ -167,7 +167,7 @@ def keys_file(folder: Path) -> tuple[Path, dict[str, str]]:
     return folder / "keys", {"Authorization": f"Bearer {key}"}
 
 
-def test_stranger_is_told_so_while_the_service_is_full_or_not_ready(serve: Serve, tmp_path: Path) -> None:
+def test_stranger_is_told_so_while_the_service_is_not_ready(serve: Serve, tmp_path: Path) -> None:
     path, headers = keys_file(tmp_path)
     gate = Gate()
 

@@ -56,8 +56,13 @@ class Caddy:
         self._reader.start()
         self.url = f"https://{HOST}:{port}"
         self.authority = folder / "data" / "caddy" / "pki" / "authorities" / "local" / "root.crt"
-        wait_until(lambda: self._process.poll() is not None or _has_certificate(port))
-        assert self._process.poll() is None, "".join(self._lines)
+        try:
+            wait_until(lambda: self._process.poll() is not None or _has_certificate(port))
+            assert self._process.poll() is None, "".join(self._lines)
+        except BaseException:
+            self._process.kill()
+            self._finish()
+            raise
         trusted = ssl.create_default_context(cafile=self.authority) if self.authority.exists() else True
         self.client = httpx.Client(base_url=self.url, verify=trusted, timeout=60, trust_env=False)
 
@@ -77,6 +82,9 @@ class Caddy:
     def __exit__(self, *_: object) -> None:
         self.client.close()
         self._process.terminate()
+        self._finish()
+
+    def _finish(self) -> None:
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:

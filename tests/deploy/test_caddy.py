@@ -34,7 +34,11 @@ class Site:
         (folder / "keys").write_text(f"{line}\n")
         self.key, self.headers = key, {"Authorization": f"Bearer {key}"}
         self.service = Server(api_keys_file=folder / "keys", max_upload_bytes=LIMIT, **settings)
-        self.caddy = Caddy(self.service, folder)
+        try:
+            self.caddy = Caddy(self.service, folder)
+        except BaseException:
+            self.service.stop()
+            raise
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +146,7 @@ def test_connection_that_the_service_would_leave_is_not_used_again(site: Site) -
 
 def test_log_holds_no_key_query_or_address_of_a_request(tmp_path: Path, cache_dir: Path) -> None:
     site = Site(tmp_path, cache_dir=cache_dir)
-    with site.caddy as caddy:
+    with site.service, site.caddy as caddy:
         answered = caddy.client.post("/predict?patient=zzyzx", content=PNG, headers={**site.headers, "X-Name": "zzyzx"})
         assert answered.status_code == 200
         site.service.stop()
