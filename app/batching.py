@@ -101,6 +101,7 @@ class Batcher:
         self._closed = False
         self._changed = threading.Condition()
         self._seconds_per_image = 0.0
+        self._in_vain_until = 0.0
         metrics.queue_depth.set_function(lambda: len(self._waiting))
         self._threads = [threading.Thread(target=self._work, name=f"infer-{n}") for n in range(streams)]
         for thread in self._threads:
@@ -121,6 +122,8 @@ class Batcher:
             self._give_up(place)
             if place.queued:
                 place.queued.cancel()
+            elif not self._coming:
+                self._in_vain_until = time.perf_counter()
             raise
         self._give_up(place)
 
@@ -201,7 +204,10 @@ class Batcher:
             return None
         end = start + seconds
         # While images wait or are being decoded, the time between batches is theirs too: decoding shares the cores.
-        self._note_rate((end - (start if busy_since is None else busy_since)) / len(batch) / self._streams)
+        # Time that ended with none, as where a decoder hung, is not: others would be refused for it.
+        if busy_since is None or busy_since < self._in_vain_until:
+            busy_since = start
+        self._note_rate((end - busy_since) / len(batch) / self._streams)
         self._metrics.batch_size.observe(len(batch))
         for waiting, answer in zip(batch, answers, strict=True):
             waiting.future.set_result(answer)

@@ -284,6 +284,26 @@ def test_the_queue_and_the_batches_can_be_seen(start: Start, gate: Gate, metrics
     assert sizes == [1, 1, 2]
 
 
+def test_the_estimate_leaves_out_an_image_that_took_long_to_be_refused(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("app.batching.time", SimpleNamespace(perf_counter=lambda: now))
+
+    def infer(squares: Sequence[Square]) -> Outputs:
+        nonlocal now
+        now += 1
+        return Levels()(squares)
+
+    batcher = start(infer)
+    with suppress(ValueError), batcher.place():
+        answer(*queue(batcher, 1))
+        now += 1000
+        raise ValueError("a decoder that hung")
+    answer(*queue(batcher, 2))
+    assert batcher.seconds_to_answer(1) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("streams", [1, 2])
 def test_the_estimate_follows_what_the_last_images_took(
     start: Start, streams: int, monkeypatch: pytest.MonkeyPatch

@@ -59,7 +59,8 @@ def test_fault_costs_one_request(server: Server, callers: ThreadPoolExecutor, fa
     hit = post(callers, server, fault)
     others += [post(callers, server) for _ in range(6)]
     check(hit.result(), status, code, (words,))
-    assert [other.result().status_code for other in others] == [200] * 12
+    for other in others:
+        assert other.result().status_code == 200, other.result().text
     assert server.client.get("/readyz").status_code == 200
     assert server.client.post("/predict", content=IMAGE).status_code == 200
     after = server.metric("cxr_decoder_failures_total"), server.metric("cxr_decoder_failures_total", reason=reason)
