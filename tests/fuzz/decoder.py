@@ -7,11 +7,9 @@ Needs the extra ``fuzz``. Exit codes: 0 nothing found; 77 an exception that is n
 others are libFuzzer's, for a crash, a hang or too much memory. The input is written into the folder.
 """
 
-import asyncio
 import logging
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Annotated, Final, Literal
@@ -19,48 +17,19 @@ from typing import Annotated, Final, Literal
 import atheris
 import typer
 
-with atheris.instrument_imports(include=["app.imaging", "app.api.uploads", "PIL", "pydicom", "python_multipart"]):
-    from app.api.uploads import read_upload
-    from app.imaging.decode import decode
+with atheris.instrument_imports(include=["app.imaging", "app.api.multipart", "PIL", "pydicom", "python_multipart"]):
+    from tests.fuzz.targets import decode_bytes, read_form
 
-from fastapi import Request
-from starlette.types import Message
-
-from app.errors import UploadError
-from app.imaging import DecodeLimits
-from tests.fuzz.attack import MODALITIES
 from tests.fuzz.corpus import seeds
 from tests.fuzz.fields import find_fields
 from tests.fuzz.judge import LIMIT_SECONDS
 from tests.fuzz.mutate import change_field, damage, repair_png
-from tests.fuzz.requests import BOUNDARY, make_posting
+from tests.fuzz.requests import make_posting
 
-_LIMITS: Final = DecodeLimits(max_pixels=4_000_000, max_bytes=2**24, modalities=tuple(MODALITIES.split(",")))
 _LONGEST: Final = 2**16
 _MEMORY_MEBIBYTES: Final = 2048
 _HANG_SECONDS: Final = 60
 _FORMS: Final = 300
-_CHUNK_BYTES: Final = 1000
-
-
-def decode_bytes(data: bytes) -> None:
-    """Decode, as the service would."""
-    with suppress(UploadError):
-        decode(data, _LIMITS)
-
-
-def read_form(data: bytes) -> None:
-    """Read an upload from a body that is declared a form."""
-
-    async def receive() -> Message:
-        chunk = body[:_CHUNK_BYTES]
-        del body[:_CHUNK_BYTES]
-        return {"type": "http.request", "body": bytes(chunk), "more_body": bool(body)}
-
-    body, headers = bytearray(data), [(b"content-type", b"multipart/form-data; boundary=" + BOUNDARY)]
-    request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive)
-    with suppress(UploadError):
-        asyncio.run(read_upload(request, _LIMITS.max_bytes))
 
 
 def mutate(data: bytes, max_size: int, seed: int) -> bytes:

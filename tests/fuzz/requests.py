@@ -12,8 +12,8 @@ from tests.fuzz.mutate import damage, make_mutant
 PREDICT: Final = "/predict"
 EXPLAIN: Final = "/explain"
 _TARGETS: Final = (PREDICT, PREDICT, PREDICT, PREDICT + "?explain=true&preview=true", EXPLAIN)
-BOUNDARY: Final = b"----a-boundary"
-_FORM: Final = 'multipart/form-data; boundary="----a-boundary"'
+_BOUNDARY: Final = b"----a-boundary"
+FORM: Final = 'multipart/form-data; boundary="----a-boundary"'
 _TEXT: Final = (
     "", "true", "1", "yes", "2", "null", "-1", "\x00", "é", "\udcff", "a" * 3000, "'\"<>", "../", "{}", "[]", "%00"
 )  # fmt: skip
@@ -43,7 +43,7 @@ def make_posting(seed: int, number: int) -> Posting:
         return _mutate_request(random)
     mutant = make_mutant(random)
     bare = Posting(mutant.origin, random.choice(_TARGETS), "application/octet-stream", mutant.data)
-    return bare if random.random() < 0.7 else replace(bare, content_type=_FORM, body=form(_part(mutant.data)))
+    return bare if random.random() < 0.7 else replace(bare, content_type=FORM, body=form(_part(mutant.data)))
 
 
 def valid_postings() -> list[Posting]:
@@ -51,7 +51,7 @@ def valid_postings() -> list[Posting]:
     return [Posting(file.name, PREDICT, "application/octet-stream", file.data) for file in seeds()]
 
 
-def form(*parts: bytes, boundary: bytes = BOUNDARY) -> bytes:
+def form(*parts: bytes, boundary: bytes = _BOUNDARY) -> bytes:
     """Lay out a form of these parts. Source: RFC 2046, 5.1.1."""
     return b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
 
@@ -62,7 +62,7 @@ def _part(content: bytes, name: bytes = b"file", *, head: bytes = b'; filename="
 
 def _mutate_request(random: Random) -> Posting:
     file = random.choice(seeds())
-    valid = Posting(file.name, random.choice(_TARGETS), _FORM, form(_part(file.data)))
+    valid = Posting(file.name, random.choice(_TARGETS), FORM, form(_part(file.data)))
     mutation = random.choice(_MUTATIONS)
     mutant = mutation(valid, file.data, random)
     return replace(mutant, origin=f"{file.name}: {mutation.__name__.strip('_')}")
@@ -73,7 +73,7 @@ def _content_type(posting: Posting, _data: bytes, random: Random) -> Posting:
     chosen = random.choice((
         None, "", "multipart/form-data", "multipart/form-data; boundary=", f"multipart/form-data; boundary={text}",
         "multipart/form-data; boundary=another", "Multipart/Form-Data; Boundary=----a-boundary", "multipart/mixed",
-        f"{_FORM}; charset={text}", f"{_FORM}; charset=utf-7", f"{_FORM}, {_FORM}", f"{_FORM};{text}=1;;=;",
+        f"{FORM}; charset={text}", f"{FORM}; charset=utf-7", f"{FORM}, {FORM}", f"{FORM};{text}=1;;=;",
         "multipart/form-data; boundary*=utf-8''----a-boundary", f"multipart/form-data {text}", text, "application/json",
         "application/x-www-form-urlencoded", "multipart/form-data; boundary=" + "-" * 5000,
     ))  # fmt: skip
@@ -153,9 +153,9 @@ def _parts(posting: Posting, data: bytes, random: Random) -> Posting:
         form(file).replace(b"\r\n", b"\n"),
         form(file).replace(b"\r\n", b"\r"),
         form(_part(b"")),
-        form(_part(b"--" + BOUNDARY[:-1] + b"\r\n--" + BOUNDARY[:3])),
-        b"--" + BOUNDARY + b"--\r\n",
-        (b"--" + BOUNDARY + b"\r\n") * 2000,
+        form(_part(b"--" + _BOUNDARY[:-1] + b"\r\n--" + _BOUNDARY[:3])),
+        b"--" + _BOUNDARY + b"--\r\n",
+        (b"--" + _BOUNDARY + b"\r\n") * 2000,
         b"\r\n" * 50_000 + form(file),
         b"-" * 100_000,
     ))  # fmt: skip
