@@ -129,19 +129,11 @@ class Service:
     def overload(self) -> Overloaded | None:
         """Return why another request must be refused, if it must: too many, or they would wait for too long.
 
-        A request that gives way because it is sent slowly is not counted any more. However long one batch a stream
-        takes, that many requests are admitted: a wrong estimate cannot shut the service.
+        Nothing is done for one that need not: who asks may have no key.
         """
-        if self._ready is None:
+        if self._ready is None or self._has_room(self._ready.batcher) or self._uploads.slowest():
             return None
-        requests, batcher = self._requests - self._uploads.leaving, self._ready.batcher
-        if requests < min(self.settings.max_queue, batcher.images_at_a_time):
-            return None
-        seconds = batcher.seconds_to_answer(requests)
-        if requests < self.settings.max_queue and seconds <= self.settings.max_wait_ms / 1000:
-            return None
-        if self._uploads.cut_slowest():
-            return None
+        requests, seconds = self._wanted, self._ready.batcher.seconds_to_answer(self._wanted)
         # Spread, so that those who are refused together do not come back together.
         retry_after_s = max(1, math.ceil(seconds * random.uniform(1, _SPREAD)))  # noqa: S311
         return Overloaded(
@@ -150,17 +142,34 @@ class Service:
             retry_after_s=retry_after_s,
         )
 
+    @property
+    def _wanted(self) -> int:
+        """Requests in progress, save those that give way because they are sent slowly."""
+        return self._requests - self._uploads.leaving
+
+    def _has_room(self, batcher: Batcher) -> bool:
+        """Whether another request can be answered in time.
+
+        However long one batch a stream takes, so many requests are admitted: no wrong estimate shuts the service.
+        """
+        requests, most = self._wanted, self.settings.max_queue
+        if requests < min(most, batcher.images_at_a_time):
+            return True
+        return requests < most and batcher.seconds_to_answer(requests) <= self.settings.max_wait_ms / 1000
+
     @contextmanager
     def admit(self) -> Iterator[None]:
-        """Count a request in, from its arrival to its answer.
+        """Count a request in, from its arrival to its answer. Where it finds no room, the slowest sender gives way.
 
         Raises:
             NotReady: The model is still being loaded.
             Overloaded: As many requests as can be answered in time are in progress.
         """
-        self.require_ready()
+        ready = self.require_ready()
         if error := self.overload():
             raise error
+        if not self._has_room(ready.batcher):
+            self._uploads.cut_slowest()
         self._requests += 1
         self.metrics.in_progress.set(self._requests)
         try:

@@ -159,12 +159,15 @@ class UploadMemory:
             except TimeoutError:
                 pass  # By now another one may be known to be slow.
 
-    def cut_slowest(self, among: Callable[[Upload], bool] = lambda _: True) -> bool:
-        """Cut the slowest sender off, if one is slow."""
+    def slowest(self, among: Callable[[Upload], bool] = lambda _: True) -> Upload | None:
+        """Return the slowest sender, if one is slow."""
         now = asyncio.get_running_loop().time()
         rates = {upload: rate for upload in self._granted if among(upload) and (rate := upload.rate(now)) is not None}
         slowest = min(rates, key=rates.__getitem__, default=None)
-        if slowest is None or rates[slowest] > _SLOW_BYTES_PER_SECOND:
-            return False
-        slowest.cut_off()
-        return True
+        return slowest if slowest and rates[slowest] <= _SLOW_BYTES_PER_SECOND else None
+
+    def cut_slowest(self, among: Callable[[Upload], bool] = lambda _: True) -> bool:
+        """Cut the slowest sender off, if one is slow."""
+        if slowest := self.slowest(among):
+            slowest.cut_off()
+        return slowest is not None

@@ -6,17 +6,15 @@ of one with a gap in the middle a shifted image. docs/decoding.md lists what is 
 
 import re
 import zlib
-from collections.abc import Iterator
 from typing import Final
 
 import simplejpeg
 
 from app.errors import CorruptImage
+from app.imaging.structure import png_chunks
 
 _HINT: Final = "Send the image again from where it was stored whole."
 
-_PNG_SIGNATURE_BYTES: Final = 8
-_PNG_FRAME_BYTES: Final = 12  # length, type and CRC of a chunk. Source: PNG specification, 5.3.
 _PIXEL_DATA: Final = b"IDAT"
 
 _LOST_DATA: Final = re.compile(
@@ -32,7 +30,7 @@ def check_png_data(data: bytes) -> None:
     Raises:
         CorruptImage: They do not agree.
     """
-    for start, end in _png_chunks(data):
+    for start, end in png_chunks(data):
         if data.startswith(_PIXEL_DATA, start):
             stored = int.from_bytes(data[end : end + 4], "big")
             if zlib.crc32(memoryview(data)[start:end]) != stored:
@@ -51,12 +49,3 @@ def check_jpeg_data(data: bytes) -> None:
         # What else it cannot read, others may.
         if _LOST_DATA.search(str(error)):
             raise CorruptImage(f"A part of the JPEG's compressed data is missing or wrong. {_HINT}") from error
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[int, int]]:
-    """List chunks, each as the start of its type and the end of its data."""
-    start = _PNG_SIGNATURE_BYTES
-    while start + _PNG_FRAME_BYTES <= len(data):
-        end = start + 8 + int.from_bytes(data[start : start + 4], "big")
-        yield start + 4, end
-        start = end + 4

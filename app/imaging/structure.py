@@ -20,6 +20,8 @@ _TOO_MANY_PARTS: Final = (
     "without compression, and send that."
 )
 
+_PNG_SIGNATURE_BYTES: Final = 8
+_PNG_END: Final = b"IEND"
 _MAX_PNG_CHUNKS: Final = 60_000
 """Of the 64 MiB that are accepted by default, chunks of 1 KiB."""
 
@@ -56,20 +58,35 @@ class BoundedStream(BytesIO):
         return super().read(size)
 
 
+def png_chunks(data: bytes) -> Iterator[tuple[int, int]]:
+    """List the chunks of a PNG up to its end, each as the start of its type and the end of its data.
+
+    Raises:
+        CorruptImage: They are very many.
+
+    Source: PNG specification, 5.2 and 5.3.
+    """
+    start = _PNG_SIGNATURE_BYTES
+    for _ in range(_MAX_PNG_CHUNKS):
+        kind = start + 4
+        end = kind + 4 + int.from_bytes(data[start:kind], "big")
+        if kind >= len(data):
+            return
+        yield kind, end
+        if data.startswith(_PNG_END, kind):
+            return  # What may follow is not read.
+        start = end + 4
+    raise CorruptImage(_TOO_MANY_PARTS)
+
+
 def check_png(data: bytes) -> None:
     """Refuse a PNG with very many chunks.
 
     Raises:
         CorruptImage: It has too many.
-
-    Source: PNG specification, 5.2 and 5.3.
     """
-    start = 8
-    for _ in range(_MAX_PNG_CHUNKS):
-        if start >= len(data):
-            return
-        start += 12 + int.from_bytes(data[start : start + 4], "big")
-    raise CorruptImage(_TOO_MANY_PARTS)
+    for _ in png_chunks(data):
+        pass
 
 
 def check_jpeg(data: bytes) -> None:

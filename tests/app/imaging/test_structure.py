@@ -188,3 +188,8 @@ def test_a_jpeg_2000_of_very_many_parts_never_reaches_the_decoder(parameters, mo
     with pytest.raises(CorruptImage) as refusal:
         decode(jpeg_2000(**parameters))
     assert isinstance(refusal.value.__cause__, ValueError)
+
+
+def test_what_follows_the_end_of_a_png_is_not_read():
+    data = encode(GREY, "PNG")
+    assert np.array_equal(decode(data + bytes(2**20)).pixels, decode(data).pixels)
