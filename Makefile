@@ -1,7 +1,7 @@
 # make run    the service with the shipped model     make test    all tests
 # make check  the gate: what CI runs                 make train   the environment of `python -m training`
 # make sbom   the bill of materials, dist/sbom.cdx.json      make audit   what is known against the locked packages
-# make fuzz   20,000 damaged files, and more: about half an hour
+# make fuzz   20,000 damaged files, and more: a quarter of an hour
 PYTHON ?= python3
 PORT ?= 8000
 MUTANTS ?= 20000
