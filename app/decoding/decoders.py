@@ -15,6 +15,7 @@ from app.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
+_REASONS: Final = ("crash", "time", "memory", "ended", "stuck")
 _ADVICE: Final = "Check that the file opens in an image viewer, then save or export it again and send that."
 
 
@@ -35,6 +36,8 @@ class Decoders:
         self._nursery: NurseryProcess | None = None
         self._closed = False
         self._lock = threading.Lock()
+        for reason in _REASONS:
+            metrics.decoder_failures.labels(reason)  # seen as 0 before the first: what grows from nothing has no rate
 
     def start(self) -> None:
         """Start what starts decoders, and the first of them.
