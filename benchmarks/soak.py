@@ -4,7 +4,7 @@ The service under a fixed number of callers, who send images of all formats, dam
 go away in the middle or send slowly, keep their connections or close them. Promised, and judged at the end with exit
 code 1 where one is broken:
 
-- memory after the warm-up grows by less than 2 %, by a line through all samples and from window to window;
+- memory at rest after the warm-up grows by less than 2 %, by the line of least squares and by medians;
 - at rest, no file descriptor, thread or process more than at rest after the warm-up;
 - no 5xx, no error in the service's log, no answer other than the first to the same request.
 """
@@ -129,19 +129,20 @@ class Callers:
 
 
 @dataclass(frozen=True)
-class Rest:
-    """What the service holds with nobody there: after the warm-up, and at the end."""
+class Watched:
+    """What the service held after the warm-up.
 
-    before: Sample
-    after: Sample
-
-
-def soak(server: Server, callers: Callers, record: Record, options: argparse.Namespace) -> tuple[list[Sample], Rest]:
-    """Let the callers send for the time, and watch.
-
-    Returns:
-        The samples under load after the warm-up, and the two at rest.
+    Attributes:
+        loaded: Every few seconds under load. Decoders keep up to 64 MiB each of what they freed, now more, now less.
+        rested: From time to time with nobody there, when they have given it back.
     """
+
+    loaded: list[Sample]
+    rested: list[Sample]
+
+
+def soak(server: Server, callers: Callers, record: Record, options: argparse.Namespace) -> Watched:
+    """Let the callers send for the time, and watch."""
     begin = time.monotonic()
     _print_head()
 
@@ -161,24 +162,26 @@ def soak(server: Server, callers: Callers, record: Record, options: argparse.Nam
         callers.go_on()
         return sample
 
-    warm_up = 60 * min(options.warm_up, options.minutes / 3)
+    warm_up, end = 60 * min(options.warm_up, options.minutes / 3), 60 * options.minutes
     for _ in watch(begin + warm_up):
         pass
-    before = at_rest()
-    samples = list(watch(begin + 60 * options.minutes))
-    return samples, Rest(before, at_rest())
+    loaded, rested = list[Sample](), [at_rest()]
+    for number in range(1, options.rests + 1):
+        loaded += watch(begin + warm_up + (end - warm_up) * number / options.rests)
+        rested.append(at_rest())
+    return Watched(loaded, rested)
 
 
-def judge(samples: list[Sample], rest: Rest, record: Record, errors: list[str]) -> list[str]:
+def judge(watched: Watched, record: Record, errors: list[str]) -> list[str]:
     """Name every promise that was broken, with its figures."""
-    growth = memory_growth(samples)
+    growth = memory_growth(watched.rested)
     broken = [
-        f"memory grew by {value:.1%} by {name}, not by less than {MOST_GROWTH:.0%}"
+        f"memory at rest grew by {value:.1%} by {name}, not by less than {MOST_GROWTH:.0%}"
         for name, value in (("the line", growth.of_line), ("the medians", growth.of_medians))
         if not value < MOST_GROWTH
     ]
     for name in ("descriptors", "threads", "processes"):
-        before, after = getattr(rest.before, name), getattr(rest.after, name)
+        before, after = getattr(watched.rested[0], name), getattr(watched.rested[-1], name)
         if after > before:
             broken.append(f"{name} grew at rest from {before} to {after}")
     if record.broken:
@@ -208,12 +211,12 @@ def main() -> int:
         with start_service(artifact.path, log) as server:
             callers = Callers(server.url, traffic, record, options.callers)
             try:
-                samples, rest = soak(server, callers, record, options)
+                watched = soak(server, callers, record, options)
             finally:
                 callers.end()
         errors = _errors_of(log)
-    _print_end(samples, rest, record)
-    broken = judge(samples, rest, record, errors)
+    _print_end(watched, record)
+    broken = judge(watched, record, errors)
     print("\n".join([f"BROKEN: {words}" for words in broken] or ["HELD: all promises"]))
     return bool(broken)
 
@@ -241,16 +244,16 @@ def _print_sample(sample: Sample, rate: float, note: str = "") -> None:
     print(f"{clock:>8} {memory} {counts} {rate:11.1f}  {note}", flush=True)
 
 
-def _print_end(samples: list[Sample], rest: Rest, record: Record) -> None:
-    growth, by_status = memory_growth(samples), dict(sorted(record.counts.items()))
-    memory = [sample.memory_mb for sample in samples]
+def _print_end(watched: Watched, record: Record) -> None:
+    by_status = dict(sorted(record.counts.items()))
     print(f"{record.total} requests of {len(record.first)} kinds; by status (0: gone before the answer) {by_status}")
-    print(
-        f"memory after the warm-up: median {statistics.median(memory):.1f} MB, {min(memory):.1f} to {max(memory):.1f}, "
-        f"n={len(memory)}; growth {growth.of_line:+.2%} by the line, {growth.of_medians:+.2%} from the first fifth's "
-        f"median to the last's; at rest {rest.before.memory_mb:.1f} to {rest.after.memory_mb:.1f} MB, of which the "
-        f"service {rest.before.first_mb:.1f} to {rest.after.first_mb:.1f} MB"
-    )
+    for name, samples in (("at rest", watched.rested), ("under load", watched.loaded)):
+        growth, memory = memory_growth(samples), [sample.memory_mb for sample in samples]
+        print(
+            f"memory {name} after the warm-up: median {statistics.median(memory):.1f} MB, {min(memory):.1f} to "
+            f"{max(memory):.1f}, n={len(memory)}; growth {growth.of_line:+.2%} by the line, {growth.of_medians:+.2%} "
+            "from the first fifth's median to the last's"
+        )
 
 
 def _options() -> argparse.ArgumentParser:
@@ -259,6 +262,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=30, help="Default 30.")
     parser.add_argument("--warm-up", type=float, default=5, help="Minutes, a third of all at most; default 5.")
     parser.add_argument("--callers", type=int, default=8, help="Requests in flight at a time; default 8.")
+    parser.add_argument("--rests", type=int, default=10, help="Times without traffic, 4 or more; default 10.")
     parser.add_argument("--every", type=float, default=60, help="Seconds from row to row; default 60.")
     return parser
 

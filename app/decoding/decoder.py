@@ -2,6 +2,7 @@
 
 import gc
 import json
+import select
 import signal
 import socket
 import time
@@ -21,13 +22,16 @@ _LARGE_SECONDS: Final = 0.5
 """An image that took so much of the processor was large, or a bomb: what it needed is given back. To take memory anew
 for each would cost 7 to 13 % of the time of an image of 1024 x 1024, and a third of that of one of 3000 x 3000."""
 
+_IDLE_SECONDS: Final = 1
+"""After which a decoder without work gives back what it kept for the next image."""
+
 
 def serve(connection: socket.socket, terms: Terms) -> None:
     """Decode what comes through a connection until it ends.
 
     An image that takes more processor time than the terms give ends the process (SIGPROF), whoever waits for it.
     """
-    while len(request := receive(connection, REQUEST.size)) == REQUEST.size:
+    while len(request := _await_request(connection)) == REQUEST.size:
         size, with_preview = REQUEST.unpack(request)
         signal.setitimer(signal.ITIMER_PROF, terms.cpu_seconds)
         start = time.process_time()
@@ -36,6 +40,13 @@ def serve(connection: socket.socket, terms: Terms) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
         if time.process_time() - start > _LARGE_SECONDS:
             give_back_free_memory()
+
+
+def _await_request(connection: socket.socket) -> bytes:
+    ready, _, _ = select.select([connection], [], [], _IDLE_SECONDS)
+    if not ready:
+        give_back_free_memory()
+    return receive(connection, REQUEST.size)
 
 
 def _answer(data: bytes, limits: DecodeLimits, *, with_preview: bool) -> list[bytes]:
