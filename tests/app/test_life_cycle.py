@@ -1,6 +1,7 @@
 """The service under what happens to a process: killed, no disk, no descriptors left, another time."""
 
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -166,8 +167,9 @@ def connect(address: tuple[str, int], count: int) -> Sequence[socket.socket]:
 
 
 def test_no_more_file_descriptors(cache_dir: Path, expected: dict[str, float]) -> None:
-    few = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))"
-    with Server(few, cache_dir=cache_dir) as server:
+    """A limit that the service could not see at its start, where it asks for as many as its settings need."""
+    with Server(cache_dir=cache_dir) as server:
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (64, 64))
         with ExitStack() as open_connections:
             for connection in connect(server.address, 100):
                 open_connections.enter_context(connection)
