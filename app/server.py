@@ -95,9 +95,10 @@ def raise_file_limit(max_connections: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < needed:
         if hard != resource.RLIM_INFINITY and hard < needed:
+            lower = f"Set it to at most {hard - _OTHER_FILES}, or raise" if hard > _OTHER_FILES else "Raise"
             raise SettingError(
                 f"CXR_MAX_CONNECTIONS {max_connections} needs {needed} open files, and the system allows {hard}. "
-                f"Set it to at most {hard - _OTHER_FILES}, or raise the limit (ulimit -Hn, or nofile in Docker)."
+                f"{lower} the limit (ulimit -Hn, or nofile in Docker)."
             )
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
