@@ -18,9 +18,9 @@ from tests.app.server import Server
 from tests.app.test_concurrency import connect, image, level_of, received, request
 
 MEBIBYTE = 2**20
-UPLOAD_BYTES = 16 * MEBIBYTE
-BUDGET = 64 * MEBIBYTE
-UPLOADS = 60
+UPLOAD_BYTES = 8 * MEBIBYTE
+BUDGET = 32 * MEBIBYTE
+UPLOADS = 40
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def callers() -> Iterator[ThreadPoolExecutor]:
 def accepts(server: Server) -> bool:
     try:
         socket.create_connection(server.address, timeout=WAIT_SECONDS).close()
-    except ConnectionRefusedError:
+    except ConnectionError:  # Refused; or reset, where it waited to be accepted.
         return False
     return True
 
