@@ -20,6 +20,7 @@ from app.decoding.processes import Decoded
 from app.engines import Engine, load_engine, usable_cores
 from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping
 from app.imaging import DecodeLimits
+from app.memory import give_back_free_memory
 from app.metrics import Metrics
 from app.predictor import Prediction, Predictor
 from app.settings import Settings
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 _SPREAD: Final = 1.5
 """Times the time in which all requests in progress should be answered: until when those who are refused come back."""
+
+_IDLE_SECONDS: Final = 1.0
+"""After which a service without requests gives back what the allocator kept of the last ones: 20 to 30 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +76,7 @@ class Service:
         self._ready: _Ready | None = None
         self._requests = 0
         self._is_stopping = False
+        self._resting: asyncio.TimerHandle | None = None
         self._uploads = UploadMemory(
             settings.upload_memory_bytes,
             settings.max_queue,
@@ -170,6 +175,8 @@ class Service:
             raise error
         if not self._has_room(ready.batcher):
             self._uploads.cut_slowest()
+        if self._resting:
+            self._resting.cancel()
         self._requests += 1
         self.metrics.in_progress.set(self._requests)
         try:
@@ -177,6 +184,12 @@ class Service:
         finally:
             self._requests -= 1
             self.metrics.in_progress.set(self._requests)
+            if not self._requests:
+                self._resting = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._rest)
+
+    def _rest(self) -> None:
+        if not self._is_stopping:
+            self._workers.submit(give_back_free_memory)
 
     async def answer(
         self,
