@@ -7,6 +7,7 @@ image with nobody behind it never waits.
 """
 
 import logging
+import statistics
 import threading
 import time
 from collections import deque
@@ -28,8 +29,8 @@ logger = logging.getLogger(__name__)
 Square = NDArray[np.uint8]
 """Grey levels, uint8 (224, 224)."""
 
-_RATE_WEIGHT: Final = 0.2
-"""Of the newest batch in the moving average of the time an image takes."""
+_RATE_BATCHES: Final = 15
+"""Of the last so many batches the median says what an image takes: a few that waited for a slow decoder do not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,6 +101,7 @@ class Batcher:
         self._coming: set[Place] = set()
         self._closed = False
         self._changed = threading.Condition()
+        self._last_seconds: deque[float] = deque(maxlen=_RATE_BATCHES)
         self._seconds_per_image = 0.0
         self._in_vain_until = 0.0
         metrics.queue_depth.set_function(lambda: len(self._waiting))
@@ -224,5 +226,6 @@ class Batcher:
             waiting.future.set_exception(error)
 
     def _note_rate(self, seconds_per_image: float) -> None:
-        before = self._seconds_per_image or seconds_per_image
-        self._seconds_per_image = before + _RATE_WEIGHT * (seconds_per_image - before)
+        with self._changed:
+            self._last_seconds.append(seconds_per_image)
+            self._seconds_per_image = statistics.median(self._last_seconds)
