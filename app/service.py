@@ -1,6 +1,7 @@
 """The served model over its life: loading, ready, failed; and the way of an upload through it."""
 
 import asyncio
+import gc
 import logging
 import math
 import random
@@ -18,7 +19,7 @@ from app.decoding.decoders import Decoders
 from app.decoding.messages import Terms
 from app.decoding.processes import Decoded
 from app.engines import Engine, load_engine, usable_cores
-from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping
+from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping, UploadError
 from app.imaging import DecodeLimits
 from app.memory import give_back_free_memory
 from app.metrics import Metrics
@@ -117,6 +118,9 @@ class Service:
             streams=engine.streams,
         )
         self._ready = _Ready(engine, predictor, batcher)
+        # What was imported and built is never garbage. Left out of collections, these come often and are short.
+        gc.collect()
+        gc.freeze()
         self.metrics.model.labels(
             metadata.name, metadata.version, self.artifact.digest, engine.name, engine.precision
         ).set(1)
@@ -250,6 +254,9 @@ class Service:
                 with _timed(seconds, "decode"):
                     decoded = decode()
                 place.take(decoded.square).add_done_callback(partial(_pass_on, result, decoded))
+            except UploadError as error:
+                # With its traceback it would keep the upload, in a cycle with the result, until garbage is collected.
+                result.set_exception(error.with_traceback(None))
             except Exception as error:
                 result.set_exception(error)
 

@@ -1,6 +1,7 @@
 """The way of an upload through the service, where no caller on a socket can bring it about at will."""
 
 import asyncio
+import gc
 import threading
 from contextlib import suppress
 from typing import Never
@@ -8,7 +9,7 @@ from typing import Never
 import numpy as np
 import pytest
 
-from app.errors import BodyTooSlow, DeadlinePassed
+from app.errors import BodyTooSlow, DeadlinePassed, UnsupportedFormat
 from app.metrics import Metrics
 from app.service import Service
 from app.settings import Settings
@@ -53,6 +54,33 @@ async def is_set_between_and_after_requests(event: threading.Event) -> tuple[boo
     after = await asyncio.to_thread(event.wait, 60)
     await service.close()
     return between, after
+
+
+def test_a_refused_upload_is_let_go_without_a_collection_of_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.service.load_engine", lambda *_, **__: FakeEngine())
+    assert asyncio.run(is_let_go_once_refused())
+
+
+async def is_let_go_once_refused() -> bool:
+    service = Service(Settings(), artifact(), Metrics())
+    await service.load()
+    let_go = threading.Event()
+
+    class Data(bytes):
+        def __del__(self) -> None:
+            let_go.set()
+
+    async def read(_: object) -> bytes:
+        return Data(b"no image")
+
+    gc.disable()
+    try:
+        with pytest.raises(UnsupportedFormat):
+            await service.answer(read, stays)
+        return await asyncio.to_thread(let_go.wait, 10)
+    finally:
+        gc.enable()
+        await service.close()
 
 
 async def is_let_go_while_the_engine_works(engine: BlockingEngine) -> bool:
