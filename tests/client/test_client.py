@@ -27,7 +27,7 @@ from app.client import (
 )
 from app.engines import Engine
 from tests.app.fakes import FakeEngine
-from tests.app.gates import WAIT_SECONDS, Gate
+from tests.app.gates import WAIT_SECONDS, Gate, wait_until
 from tests.app.in_process import BlockingEngine, Serve
 from tests.app.server import Server
 from tests.client.awaited import ClientClass
@@ -91,7 +91,7 @@ def test_predicts_from_path_bytes_and_stream(client: CxrClient, server: Server, 
     assert prediction.warnings == ()
     assert prediction.heatmap is None
     assert prediction.timings_ms.keys() == {"read", "decode", "wait", "infer"}
-    assert any(line.get("request_id") == prediction.request_id for line in server.log())
+    wait_until(lambda: any(line.get("request_id") == prediction.request_id for line in server.log()))
 
 
 def test_tells_model_facts_and_heatmap(client: CxrClient, server: Server, shipped: Artifact) -> None:
@@ -160,7 +160,10 @@ def test_refused_with_the_reason(client: CxrClient, server: Server, data: bytes,
     assert (error.status, error.code, error.retry_after_s) == (status, code, None)
     assert (error.title, error.detail) == (expected["title"], expected["detail"])
     assert str(error) == f"{code} ({status}): {expected['detail']}"
-    assert any(line.get("request_id") == error.request_id and line["code"] == code for line in server.log())
+    # The log is written by a thread of its own.
+    wait_until(
+        lambda: any(line.get("request_id") == error.request_id and line["code"] == code for line in server.log())
+    )
 
 
 def test_too_large_is_read_although_the_rest_is_not_taken(client_class: ClientClass, serve: Serve) -> None:

@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import pytest
@@ -69,7 +69,12 @@ def test_fault_costs_one_request(server: Server, callers: ThreadPoolExecutor, fa
 
 def test_failures_are_logged_without_content(server: Server) -> None:
     check(server.client.post("/predict", content=IMAGE + b"stumble"), 422, "decoder_failed")
-    (line,) = [line for line in server.log() if "stumble (" in str(line.get("exception"))][-1:]
+
+    def logged() -> list[dict[str, Any]]:
+        return [line for line in server.log() if "stumble (" in str(line.get("exception"))]
+
+    wait_until(lambda: bool(logged()))
+    line = logged()[-1]
     assert (line["level"], line["reason"]) == ("WARNING", "crash")
     assert "KeyError" in line["exception"][0]
     assert server.client.post("/predict", content=IMAGE + b"chatter").status_code == 200
