@@ -24,6 +24,16 @@ async def stays() -> Never:
     return await asyncio.get_running_loop().create_future()
 
 
+def watched(let_go: threading.Event, data: bytes) -> bytes:
+    """An upload that says when nobody holds it any more."""
+
+    class Data(bytes):
+        def __del__(self) -> None:
+            let_go.set()
+
+    return Data(data)
+
+
 def test_a_deadline_that_passes_while_memory_is_waited_for_is_not_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.service.load_engine", lambda *_, **__: FakeEngine())
     errors = asyncio.run(outcomes_of_a_slow_upload_and_of_one_behind_it())
@@ -66,12 +76,8 @@ async def is_let_go_once_refused() -> bool:
     await service.load()
     let_go = threading.Event()
 
-    class Data(bytes):
-        def __del__(self) -> None:
-            let_go.set()
-
     async def read(_: object) -> bytes:
-        return Data(b"no image")
+        return watched(let_go, b"no image")
 
     gc.disable()
     try:
@@ -88,12 +94,8 @@ async def is_let_go_while_the_engine_works(engine: BlockingEngine) -> bool:
     await service.load()
     let_go = threading.Event()
 
-    class Data(bytes):
-        def __del__(self) -> None:
-            let_go.set()
-
     async def read(_: object) -> bytes:
-        return Data(encode(np.zeros((32, 32), np.uint8), "PNG"))
+        return watched(let_go, encode(np.zeros((32, 32), np.uint8), "PNG"))
 
     answering = asyncio.create_task(service.answer(read, stays))
     assert await asyncio.to_thread(engine.gate.reached.wait, 60)
