@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.headers import security_headers
 from app.api.problems import answer_error, known_method, problem, status_of
+from app.api.uploads import UPLOAD_PATHS
 from app.errors import Stopping
 from app.metrics import Metrics
 
@@ -81,7 +82,7 @@ class RequestContext:
             self._metrics.key_requests.labels(key, status).inc()
         if 200 <= status < 400:  # Refusals are quick: among the others they would hide how long these take.
             self._metrics.request_seconds.labels(route).observe(seconds)
-        if code and route in ("/predict", "/explain"):
+        if code and route in UPLOAD_PATHS:
             self._metrics.rejected.labels(code).inc()
         fields = {
             "request_id": state["request_id"],

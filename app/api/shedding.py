@@ -4,15 +4,12 @@ Under many times the load that can be answered, what a refusal costs is taken fr
 decided before routing and keys, by the path alone; a place is taken later, by those who may have one.
 """
 
-from typing import Final
-
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import answer_error
+from app.api.uploads import UPLOAD_PATHS
 from app.service import Service
-
-UPLOAD_PATHS: Final = frozenset({"/predict", "/explain"})
 
 
 class Shedding:

@@ -16,6 +16,7 @@ from app.imaging import ACCEPTED_FORMATS
 from app.upload_memory import Upload
 
 FIELD: Final = "file"
+UPLOAD_PATHS: Final = frozenset({"/predict", "/explain"})
 
 
 async def read_upload(request: Request, max_bytes: int, upload: Upload) -> bytes:
