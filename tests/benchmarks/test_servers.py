@@ -23,7 +23,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_
 def state(process: int) -> str | None:
     try:
         return Path(f"/proc/{process}/stat").read_text().split()[2]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # The second if it ends between open and read.
         return None
 
 

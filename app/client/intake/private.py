@@ -50,7 +50,7 @@ def write_private_file(path: Path, chunks: Iterable[bytes]) -> None:
             os.fsync(file.fileno())
         Path(partial).replace(path)
     except BaseException:
-        Path(partial).unlink()
+        Path(partial).unlink(missing_ok=True)  # Gone if a signal came once it was in place.
         raise
 
 
