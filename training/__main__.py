@@ -15,6 +15,7 @@ import typer
 from app.errors import TrainingError
 from training.config import StudyConfig
 from training.options import (
+    BACKBONE_HELP,
     JOIN,
     RECIPE_HELP,
     STDERR,
@@ -162,7 +163,7 @@ def fit(
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="Run folder; an unfinished run of the same recipe in it is resumed.")],
     recipe: Annotated[str, typer.Option(help=RECIPE_HELP)] = "native",
-    backbone: Annotated[str | None, typer.Option(help="VGG16, ResNet50, NASNetLarge or NASNetMobile.")] = None,
+    backbone: Annotated[str | None, typer.Option(help=BACKBONE_HELP)] = None,
     weights: Weights = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and augmentation.")] = None,
     batch_size: BatchSize = None,
@@ -212,7 +213,7 @@ def tune(
     ] = None,
     study_name: Annotated[str, typer.Option("--study", help="Name of the study in its database.")] = "tune",
     recipe: Annotated[str, typer.Option(help=RECIPE_HELP)] = "native",
-    backbone: Annotated[str | None, typer.Option(help="VGG16, ResNet50, NASNetLarge or NASNetMobile.")] = None,
+    backbone: Annotated[str | None, typer.Option(help=BACKBONE_HELP)] = None,
     weights: Weights = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the search and of every trial's training.")] = None,
     epochs: Epochs = None,

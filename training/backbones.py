@@ -16,6 +16,7 @@ from keras.src.backend.config import keras_home
 from app.errors import TrainingError
 from app.imaging import IMAGE_SIZE
 from training.config import DEFAULT_EXECUTION, BackboneName, Execution, FitConfig, Head, Precision
+from training.efficientnet_lite import efficientnet_lite0
 from training.manifest import LABELS
 
 
@@ -25,13 +26,14 @@ class Backbone:
 
     Attributes:
         application: The Keras function that builds it.
-        scaling: "tf" (-1..1) or "caffe" (BGR, ImageNet mean subtracted, 0..255): what its ImageNet weights want.
-        imagenet_file: Name of the weights file that Keras downloads.
+        scaling: "tf" (-1..1), "lite" (-127/128..1) or "caffe" (BGR, ImageNet mean subtracted, 0..255): what its
+            ImageNet weights want.
+        imagenet_file: Name of the weights file that Keras downloads; "" where they come otherwise.
     """
 
     application: Callable[..., keras.Model]
     scaling: str
-    imagenet_file: str
+    imagenet_file: str = ""
 
 
 BACKBONES: Final[dict[BackboneName, Backbone]] = {
@@ -39,6 +41,7 @@ BACKBONES: Final[dict[BackboneName, Backbone]] = {
     "ResNet50": Backbone(keras.applications.ResNet50, "caffe", "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"),
     "NASNetLarge": Backbone(keras.applications.NASNetLarge, "tf", "nasnet_large_no_top.h5"),
     "NASNetMobile": Backbone(keras.applications.NASNetMobile, "tf", "nasnet_mobile_no_top.h5"),
+    "EfficientNetLite0": Backbone(efficientnet_lite0, "lite"),
 }
 
 _DOWNLOAD_FAILURES: Final = ("URL fetch failure", "Incomplete or corrupted file")
@@ -174,6 +177,8 @@ def _scaling(kind: str) -> keras.Layer:
         return keras.layers.Rescaling(1 / 255, name="scaling", dtype="float32")
     if kind == "tf":
         return keras.layers.Rescaling(2.0, -1.0, name="scaling", dtype="float32")
+    if kind == "lite":  # Mean 127 and deviation 128, as its training had.
+        return keras.layers.Rescaling(255 / 128, -127 / 128, name="scaling", dtype="float32")
     image = keras.Input((None, None, 3))
     centred = keras.layers.Rescaling(255.0, [-mean for mean in _IMAGENET_MEAN_RGB], dtype="float32")(image)
     return keras.Model(image, keras.ops.flip(centred, axis=-1), name="scaling")  # RGB to BGR

@@ -16,7 +16,7 @@ from app.errors import TrainingError
 RECIPES: Final = Path(__file__).parent / "recipes"
 """The recipes that ship, by name."""
 
-BackboneName = Literal["VGG16", "ResNet50", "NASNetLarge", "NASNetMobile"]
+BackboneName = Literal["VGG16", "ResNet50", "NASNetLarge", "NASNetMobile", "EfficientNetLite0"]
 Monitor = Literal["val_accuracy", "val_loss"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 Scaling = Literal["native", "none", "second_division"]

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, get_args
 
 import typer
 from rich.console import Console
 
 from app.errors import CxrError
-from training.config import RECIPES, Execution, FitConfig, Precision, read_recipe
+from training.config import RECIPES, BackboneName, Execution, FitConfig, Precision, read_recipe
 
 if TYPE_CHECKING:
     from training.manifest import Manifest
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STDERR: Final = Console(stderr=True)
 
 RECIPE_HELP: Final = "A TOML file, or the name of one that ships: native, original, scratch, shipped."
+BACKBONE_HELP: Final = f"One of {', '.join(get_args(BackboneName))}."
 STUDY_RECIPES: Final = ("original", "native")
 STUDY_BACKBONES: Final = ("VGG16", "ResNet50", "NASNetLarge")
 """Those that the original study compared."""
