@@ -23,6 +23,7 @@ from app.errors import Diverged, TrainingError
 from training.atomic import reading
 from training.average import WeightAverage
 from training.backbones import build_model, unfreeze
+from training.balance import balanced_weights
 from training.checkpoint import BestWeights, HistoryFile, TrainingState
 from training.claim import DataIdentity, claim
 from training.config import DEFAULT_EXECUTION, Execution, FitConfig, Stage
@@ -252,6 +253,7 @@ def _data(
         with first_process_first("preprocessed squares"):
             squares = load_squares(run.manifest.root, records, run.cache, stage.image_size)
         given: dict[str, Any] = {"training": training, "epoch": epoch, "share": share_of(run.execution)}
+        given["weights"] = balanced_weights(records, run.config.balance)
         if run.config.has_constant_features(stage):
             features = _features(model, XrayDataset(squares, one_hot(records), config, training=False))
             datasets.append(FeatureDataset(features, one_hot(records), config, **given))
