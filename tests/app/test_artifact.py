@@ -78,7 +78,10 @@ def test_later_changes_of_the_folder_do_not_reach_the_card(tmp_path: Path) -> No
         (lambda folder: (folder / METADATA).write_text('{"name": '), [METADATA, "not valid", "JSON"]),
         (lambda folder: (folder / METADATA).write_text("{}"), [METADATA, "format_version", "required"]),
         (lambda folder: change_metadata(folder, threshold=2), [METADATA, "threshold"]),
-        (lambda folder: change_metadata(folder, preprocessing_version=3), ["preprocessing_version 3; this service reads 1 or 2."]),
+        (
+            lambda folder: change_metadata(folder, preprocessing_version=3),
+            [METADATA, "preprocessing_version 3; this service reads 1 or 2."],
+        ),
         (lambda folder: change_metadata(folder, format_version=3), [METADATA, "format_version 3", "1"]),
         (lambda folder: flip_byte(folder / WEIGHTS), [WEIGHTS, "damaged", "SHA-256"]),
         (lambda folder: flip_byte(folder / GOLDEN), [GOLDEN, "damaged"]),
