@@ -27,6 +27,7 @@ from training.options import (
     Float16Softmax,
     Models,
     PrecisionOption,
+    PreprocessingOption,
     Public,
     SkipUnreadable,
     Weights,
@@ -50,9 +51,7 @@ def preview(
     out: Annotated[Path, typer.Option(help="Folder of the figures.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 7,
     count: Annotated[int, typer.Option(min=1, max=100, help="Images to show.")] = 15,
-    preprocessing: Annotated[
-        int, typer.Option(min=1, max=2, help="Version: 1, whole images squeezed; 2, their centre squares.")
-    ] = 1,
+    preprocessing: PreprocessingOption = 1,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Draw some images as the network sees them, and the class counts, as PNG files.
