@@ -28,6 +28,7 @@ from training.options import (
     Float16Softmax,
     Models,
     PrecisionOption,
+    PreprocessingOption,
     Public,
     SkipUnreadable,
     Weights,
@@ -51,6 +52,7 @@ def preview(
     out: Annotated[Path, typer.Option(help="Folder of the figures.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 7,
     count: Annotated[int, typer.Option(min=1, max=100, help="Images to show.")] = 15,
+    preprocessing: PreprocessingOption = 1,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Draw some images as the network sees them, and the class counts, as PNG files.
@@ -60,7 +62,7 @@ def preview(
     with errors_for_people():
         from training.preview import preview as run_preview
 
-        for path in run_preview(read_data(data, skip_unreadable), out, seed, count):
+        for path in run_preview(read_data(data, skip_unreadable), out, seed, count, preprocessing):
             typer.echo(path)
 
 

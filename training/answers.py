@@ -63,7 +63,7 @@ def answer(run: Path, config: FitConfig, manifest: Manifest, parts: Split, cache
 def _logits(
     model: keras.Model, manifest: Manifest, records: tuple[Record, ...], config: FitConfig, cache: Path
 ) -> NDArray[np.float32]:
-    squares = load_squares(manifest.root, records, cache)
+    squares = load_squares(manifest.root, records, cache, preprocessing=config.preprocessing)
     return logits_of(model, XrayDataset(squares, one_hot(records), config, training=False))
 
 

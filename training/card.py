@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any, Final
 
 from app.artifact import Metadata
+from app.imaging import PREPROCESSING_VERSIONS
 from training.config import FitConfig
 from training.manifest import LABELS, Manifest, count_classes
 from training.markdown import table
@@ -56,7 +57,7 @@ def _model(metadata: Metadata, config: FitConfig) -> str:
             f"scaling inside the graph: {config.scaling.replace('_', ' ')}; "
             f"head {config.head.units[0]}/{config.head.units[1]} fully connected; "
             f"{metadata.parameter_count:,} parameters.",
-            "- Input: 224x224 grey, 0..1, aspect ratio not kept "
+            f"- Input: 224x224 grey, 0..1, {PREPROCESSING_VERSIONS[metadata.preprocessing_version]} "
             f"(preprocessing version {metadata.preprocessing_version}).",
             f"- Recipe `{metadata.recipe}`: batches of {config.batch_size}, seed {config.seed}, "
             f"label smoothing {config.label_smoothing:g}, moving average of weights {config.average_decay:g}; stages:",

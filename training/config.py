@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.errors import TrainingError
+from app.imaging import PreprocessingVersion
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 """The recipes that ship, by name."""
@@ -126,6 +127,11 @@ class FitConfig(_Frozen):
     )
     split_seed: int = Field(
         7, ge=0, lt=2**32, description="Of the split: seeds are compared on the same images. Source: as ``seed``."
+    )
+    preprocessing: PreprocessingVersion = Field(
+        1,
+        description="Of images that are not square. 1: squeezed, the aspect ratio not kept, as in the original study; "
+        "2: their centre square.",
     )
     batch_size: int = Field(32, ge=2)
     label_smoothing: float = Field(0.2, ge=0, lt=1, description="Source of 0.2: original study.")

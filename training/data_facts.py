@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.imaging import GreyImage, to_square
 from training.duplicates import (
     HASH_SIDE,
+    HASHED,
     LIMIT,
     Duplicates,
     describe_pairs,
@@ -189,7 +190,7 @@ def age_years(text: str) -> float | None:
 
 
 def _measure(image: GreyImage) -> _Measured:
-    return _Measured(image.width, image.height, perceptual_hash(to_square(image.pixels)))
+    return _Measured(image.width, image.height, perceptual_hash(to_square(image.pixels, version=HASHED)))
 
 
 def _count(records: Sequence[Record]) -> ClassCounts:

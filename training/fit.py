@@ -251,7 +251,9 @@ def _data(
     datasets = []
     for records, training in ((run.parts.train, True), (run.parts.validation, False)):
         with first_process_first("preprocessed squares"):
-            squares = load_squares(run.manifest.root, records, run.cache, stage.image_size)
+            squares = load_squares(
+                run.manifest.root, records, run.cache, stage.image_size, preprocessing=config.preprocessing
+            )
         given: dict[str, Any] = {"training": training, "epoch": epoch, "share": share_of(run.execution)}
         given["weights"] = balanced_weights(records, run.config.balance)
         if run.config.has_constant_features(stage):

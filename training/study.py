@@ -128,8 +128,9 @@ def _check_weights(runs: list[FitConfig]) -> None:
 
 def _check_images(study: Study) -> None:
     """Decode every image, so that none of the test part is found unreadable after hours; training reads the cache."""
-    for records in study.parts.parts().values():
-        load_squares(study.manifest.root, records, study.cache)
+    for preprocessing in {run.preprocessing for run in study.config.runs}:
+        for records in study.parts.parts().values():
+            load_squares(study.manifest.root, records, study.cache, preprocessing=preprocessing)
 
 
 def _forget_models() -> None:

@@ -262,7 +262,7 @@ def test_export_fits_the_temperature_and_prints_where_the_model_is_and_what_it_r
     assert [line.split()[0] for line in metrics] == list(measured)
     assert precisions.strip() == precision_table(metadata)
     validation = split(finished.manifest, finished.config.split_seed).validation
-    images = to_network_input(load_squares(finished.manifest.root, validation))
+    images = to_network_input(load_squares(finished.manifest.root, validation, preprocessing=1))
     logits = logits_of(load_best(finished.run, finished.config), images)
     assert metadata.temperature == pytest.approx(
         fit_temperature(logits, np.array([r.label for r in validation])), rel=1e-3
