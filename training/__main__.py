@@ -12,7 +12,7 @@ import typer
 
 from app.errors import TrainingError
 from training.config import StudyConfig
-from training.judging import crossvalidate
+from training.judging import crossvalidate, probe
 from training.options import (
     BACKBONE_HELP,
     JOIN,
@@ -325,6 +325,7 @@ def sign(
 
 
 app.command()(crossvalidate)
+app.command()(probe)
 
 
 def _print_artifact(artifact: "Artifact") -> None:

@@ -1,7 +1,7 @@
 """The commands that judge recipes and models by more than one figure."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ from training.options import (
     DataFolder,
     Epochs,
     PrecisionOption,
+    Public,
     SkipUnreadable,
     Weights,
     Xla,
@@ -63,3 +64,30 @@ def crossvalidate(
         say_how_split(manifest)
         plan = Plan(recipes, folds, tuple(fold or ()), include_test, execution)
         typer.echo(run_crossvalidation(manifest, plan, out, command_line()))
+
+
+def probe(
+    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Folder of probe.md, probe.json and altered.png.")],
+    part: Annotated[
+        Literal["validation", "test"], typer.Option(help="Of the split; the test part once, when all is chosen.")
+    ] = "validation",
+    split_seed: Annotated[int, typer.Option(min=0, help="Of the split: that of the model's recipe.")] = 7,
+    public: Public = False,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Measure what an exported model goes by: its answers with the lungs covered, on borders, at matched brightness.
+
+    Through the engine that serves, on the data that it was trained on. Besides: whether its features tell the source
+    of an image, and what trivial rules reach.
+
+    Example: python -m training probe --model models/nasnetmobile --data covid-xray-dataset --out probe
+    """
+    with errors_for_people():
+        from training.probe.measure import probe as run_probe
+        from training.probe.write import write_probe
+
+        manifest = read_data(data, skip_unreadable)
+        say_how_split(manifest)
+        typer.echo(write_probe(run_probe(model, manifest, part, split_seed), out, public=public))

@@ -7,17 +7,27 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from training.bootstrap import Counts, Rounds, ranking
 from training.card import FEWEST_IMAGES
 from training.evaluate import estimate, metrics_by_round
 from training.manifest import LABELS, POSITIVE, Record
-from training.measures import Estimate
+from training.measures import ClassCounts, Estimate
 
 Estimates = dict[str, dict[str, float]]
 """By metric ``value``, ``low`` and ``high``, as ``evaluate.estimate`` returns them."""
 
 _WITHIN: Final = "roc_auc within "
+
+
+class SourceCounts(BaseModel):
+    """What there is of a source."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: ClassCounts
+    groups: ClassCounts
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +60,17 @@ def sources_with_both_classes(records: Sequence[Record]) -> list[str]:
     counts = Counter((record.source, record.label) for record in records)
     names = sorted({record.source for record in records if record.source})
     return [name for name in names if all(counts[name, label] >= FEWEST_IMAGES for label in range(len(LABELS)))]
+
+
+def count_sources(records: Sequence[Record]) -> dict[str, SourceCounts]:
+    """Count images and groups by class of each source that holds both classes in number."""
+    return {
+        name: SourceCounts(
+            images=_by_class([record.label for record in records if record.source == name]),
+            groups=_by_class([label for label, _ in {(r.label, r.group) for r in records if r.source == name}]),
+        )
+        for name in sources_with_both_classes(records)
+    }
 
 
 def within(source: str) -> str:
@@ -87,6 +108,11 @@ def measure_difference(answered: Answered, reference: Answered, metrics: Sequenc
     return estimate(differ, len(answered.records), _groups(answered))
 
 
+def counts_text(counts: SourceCounts) -> str:
+    """Tell images and groups by class."""
+    return " and ".join(f"{counts.images[label]:,} {label} in {counts.groups[label]:,} groups" for label in LABELS)
+
+
 def difference_text(difference: Estimate | None) -> str:
     """Format a difference with its interval; None is one that cannot be estimated."""
     if difference is None:
@@ -97,6 +123,10 @@ def difference_text(difference: Estimate | None) -> str:
 def compared(records: Sequence[Record]) -> list[str]:
     """Name the metrics by which two sets of answers for these images are compared."""
     return ["accuracy", "roc_auc", *map(within, sources_with_both_classes(records))]
+
+
+def _by_class(labels: Sequence[int]) -> ClassCounts:
+    return {name: labels.count(label) for label, name in enumerate(LABELS)}
 
 
 def _groups(answered: Answered) -> list[str]:

@@ -12,7 +12,15 @@ from training.config import FitConfig
 from training.crossvalidation.out_of_fold import OutOfFold
 from training.manifest import LABELS, count_classes
 from training.measures import ClassCounts, Estimate
-from training.sources import Answered, compared, measure, measure_difference, sources_with_both_classes, within
+from training.sources import (
+    SourceCounts,
+    compared,
+    count_sources,
+    measure,
+    measure_difference,
+    sources_with_both_classes,
+    within,
+)
 
 
 class _Measured(BaseModel):
@@ -44,7 +52,7 @@ class Ablation(_Measured):
 
     images: ClassCounts
     groups: int
-    sources: dict[str, ClassCounts] = Field(description="Those that hold both classes in number.")
+    sources: dict[str, SourceCounts] = Field(description="Those that hold both classes in number.")
     include_test: bool = Field(description="Whether the test part of the usual split is among the images.")
     folds: int = Field(description="Into which the images are split.")
     folds_measured: list[int] = Field(description="Numbers, from 1, of those that every recipe has finished.")
@@ -63,12 +71,9 @@ def measure_recipes(recipes: Sequence[OutOfFold], folds: int, include_test: bool
     first = recipes[0]
     records = first.answered.records
     return Ablation(
-        images=_count(first.answered),
+        images=dict(zip(LABELS, count_classes(records), strict=True)),
         groups=len({record.group for record in records}),
-        sources={
-            name: _count(first.answered.of(np.array([record.source == name for record in records])))
-            for name in sources_with_both_classes(records)
-        },
+        sources=count_sources(records),
         include_test=include_test,
         folds=folds,
         folds_measured=[int(number) for number in np.unique(first.fold)],
@@ -115,7 +120,3 @@ def _fold_means(recipe: OutOfFold) -> dict[str, FoldMean]:
         for name, part in parts.items():
             areas.setdefault(name, []).append(float(roc_auc_score(part.labels, part.probabilities)))
     return {name: FoldMean(mean=float(np.mean(values)), folds=len(values)) for name, values in areas.items()}
-
-
-def _count(answered: Answered) -> ClassCounts:
-    return dict(zip(LABELS, count_classes(answered.records), strict=True))

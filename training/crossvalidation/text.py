@@ -10,7 +10,7 @@ from training.crossvalidation.ablation import Ablation
 from training.crossvalidation.out_of_fold import OutOfFold
 from training.markdown import escape, paragraphs, table
 from training.measures import Estimate
-from training.sources import difference_text, within
+from training.sources import counts_text, difference_text, within
 
 _METRICS: Final = {
     "accuracy": "accuracy",
@@ -75,10 +75,7 @@ def _what(ablation: Ablation) -> str:
         if measured == ablation.folds
         else f"**{measured} of {ablation.folds} folds** ({', '.join(map(str, ablation.folds_measured))})"
     )
-    sources = "; ".join(
-        f"{escape(name)} ({', '.join(f'{count:,} {label}' for label, count in counts.items())})"
-        for name, counts in ablation.sources.items()
-    )
+    sources = "; ".join(f"{escape(name)} ({counts_text(counts)})" for name, counts in ablation.sources.items())
     return (
         f"{folds[0].upper()}{folds[1:]}, by group: {counts} in {ablation.groups:,} groups, each answered by a model "
         f"that saw none of its group. {which} Probabilities are calibrated by each fold's own temperature, and "
