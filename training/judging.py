@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from training.options import (
+    BACKBONE_HELP,
     RECIPE_HELP,
     BatchSize,
     DataFolder,
@@ -35,7 +36,7 @@ def crossvalidate(
     include_test: Annotated[
         bool, typer.Option("--include-test", help="The usual test part too: for a final statement, not for a choice.")
     ] = False,
-    backbone: Annotated[str | None, typer.Option(help="Of every recipe, instead of its own.")] = None,
+    backbone: Annotated[str | None, typer.Option(help=f"Of every recipe, instead of its own. {BACKBONE_HELP}")] = None,
     weights: Weights = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of weights, order and augmentation.")] = None,
     batch_size: BatchSize = None,
