@@ -5,8 +5,6 @@ could not go on (the reason is on standard error), 2 wrong usage.
 """
 
 import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +12,7 @@ import typer
 
 from app.errors import TrainingError
 from training.config import StudyConfig
+from training.judging import crossvalidate, probe
 from training.options import (
     BACKBONE_HELP,
     JOIN,
@@ -33,6 +32,7 @@ from training.options import (
     SkipUnreadable,
     Weights,
     Xla,
+    command_line,
     errors_for_people,
     execution_of,
     read_data,
@@ -130,7 +130,7 @@ def study(
 
         manifest = read_data(data, skip_unreadable)
         say_how_split(manifest)
-        outcome = run_study(manifest, config, out, models, _command())
+        outcome = run_study(manifest, config, out, models, command_line())
         typer.echo(outcome.report)
         typer.echo(f"winner on validation: {outcome.winner}")
         if outcome.artifact:
@@ -308,7 +308,7 @@ def evaluate(
         from training.report import write_report
 
         manifest = read_data(data, skip_unreadable, both_classes=False)
-        typer.echo(write_report(run_evaluate(model, manifest, engine, _command()), out, public=public))
+        typer.echo(write_report(run_evaluate(model, manifest, engine, command_line()), out, public=public))
 
 
 @app.command()
@@ -326,8 +326,8 @@ def sign(
         typer.echo(sign_artifact(model, key))
 
 
-def _command() -> str:
-    return shlex.join(["python", "-m", "training", *sys.argv[1:]])
+app.command()(crossvalidate)
+app.command()(probe)
 
 
 def _print_artifact(artifact: "Artifact") -> None:

@@ -1,5 +1,7 @@
 """What the commands share: options that several of them take, how these are read, and how errors are told."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +90,11 @@ def say_how_split(manifest: "Manifest") -> None:
     if not manifest.grouped:
         note = "metadata.csv does not give every image a group: a patient may be in two parts of the split."
         STDERR.print(note, soft_wrap=True)
+
+
+def command_line() -> str:
+    """Return the command as it was typed, for the record."""
+    return shlex.join(["python", "-m", "training", *sys.argv[1:]])
 
 
 @contextmanager

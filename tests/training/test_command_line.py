@@ -60,7 +60,19 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-COMMANDS: Final = ("preview", "data", "study", "report", "fit", "tune", "export", "evaluate", "sign")
+COMMANDS: Final = (
+    "preview",
+    "data",
+    "study",
+    "report",
+    "fit",
+    "tune",
+    "crossvalidate",
+    "probe",
+    "export",
+    "evaluate",
+    "sign",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
@@ -104,6 +116,10 @@ def data(tmp_path: Path) -> Path:
         ),
         (["study", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
         (["tune", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
+        (["crossvalidate", "--data", "data", "--recipe", "native", "--out", "cv"], "non-COVID has 1 groups of images"),
+        (["crossvalidate", "--data", "data", "--recipe", "r", "--out", "cv"], "The recipe r cannot be read"),
+        (["probe", "--model", "m", "--data", "nowhere", "--out", "p"], "nowhere must hold the class folders"),
+        (["probe", "--model", "m", "--data", "data", "--out", "p"], "m"),
         (["evaluate", "--model", "m", "--data", "nowhere", "--out", "r"], "nowhere must hold the class folders"),
         (["evaluate", "--model", "m", "--data", "data", "--out", "r"], "m"),
         (["sign", "--model", "m", "--key", "private.pem"], "There is no model folder m"),
