@@ -88,7 +88,8 @@ def answer_altered(
     """
     path = run / "altered.npz"
     if not path.exists():
-        model, squares = load_best(run, config), load_squares(manifest.root, records, cache)
+        model = load_best(run, config)
+        squares = load_squares(manifest.root, records, cache, preprocessing=config.preprocessing)
         logits = {
             name: logits_of(model, XrayDataset(alter(squares), one_hot(records), config, training=False))
             for name, alter in alterations.items()

@@ -71,7 +71,10 @@ def probe(model: Path, manifest: Manifest, part: Part, split_seed: int) -> Probe
     engine = load_engine("openvino", artifact)
     parts = split(manifest, split_seed)
     records = parts.parts()[part]
-    squares, train = (load_squares(manifest.root, of) for of in (records, parts.train))
+    squares, train = (
+        load_squares(manifest.root, of, preprocessing=artifact.metadata.preprocessing_version)
+        for of in (records, parts.train)
+    )
     answered, features = _ask(engine, artifact, records, squares)
     metrics = measure(answered)
     _assert_own_split(artifact, part, metrics["roc_auc"]["value"])
