@@ -89,6 +89,12 @@ def test_an_auc_that_stays_without_the_lungs_is_called_a_shortcut(name: str, abo
     assert "0.700 (0.650 to 0.750), 50% of what the whole images give above 0.5" in sentence
 
 
+def test_a_small_share_is_called_a_weak_sign() -> None:
+    sentence = said(with_altered("lungs covered", altered(0.58, -0.32)), "With the lungs covered")
+    assert sentence.startswith("A weak sign of a shortcut. ")
+    assert "20% of what the whole images give" in sentence
+
+
 def test_an_auc_near_chance_without_the_lungs_is_not() -> None:
     sentence = said(with_altered("lungs covered", altered(0.54, -0.36)), "With the lungs covered")
     assert "no shortcut is seen" in sentence
