@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from training.card import interval_text
+from training.comparison import SUSPICIOUS_AUC
 from training.manifest import LABELS, POSITIVE
 from training.markdown import escape, paragraphs, table
 from training.measures import Estimate
@@ -76,6 +77,7 @@ def probe_text(probe: Probe, figure: str, *, made_up: bool) -> str:
 def findings(probe: Probe) -> list[str]:
     """Say in sentences, Markdown, what follows from the figures."""
     return [
+        *_suspicious(probe),
         *_within(probe),
         *(_without_lungs(probe, name) for name in _WITHOUT_LUNGS),
         "Of lungs that reach to the edge of an image a rim is left there, so that a low figure above chance proves "
@@ -96,6 +98,12 @@ def _what(probe: Probe) -> str:
         f"{probe.split_seed}): {counts}, in {probe.groups:,} groups.{touched} Threshold {probe.threshold:.3f}, the "
         f"model's. Intervals: 95 %, {probe.bootstrap_rounds:,} rounds of the bootstrap by group."
     )
+
+
+def _suspicious(probe: Probe) -> Iterator[str]:
+    whole = probe.metrics["roc_auc"].value
+    if whole > SUSPICIOUS_AUC:
+        yield f"**Suspiciously good:** an ROC AUC above {SUSPICIOUS_AUC:g} ({whole:.3f}) wants an explanation."
 
 
 def _within(probe: Probe) -> Iterator[str]:

@@ -125,6 +125,12 @@ def test_the_figure_within_a_source_is_judged_by_interval_and_groups(inside: flo
     assert verdict in sentence
 
 
+@pytest.mark.parametrize(("roc_auc", "warned"), [(0.98, True), (0.96, False)])
+def test_a_figure_that_is_too_good_is_marked(roc_auc: float, warned: bool) -> None:
+    sentences = findings(probe_of(metrics=metrics(roc_auc)))
+    assert any(sentence.startswith("**Suspiciously good:**") for sentence in sentences) is warned
+
+
 def test_without_a_source_of_both_classes_that_is_said() -> None:
     assert said(probe_of(sources={}), "No source holds both classes")
 
