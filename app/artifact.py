@@ -29,6 +29,8 @@ METADATA: Final = f"{EXTRA}/metadata.json"
 SIGNATURE: Final = f"{METADATA}.sig"
 GOLDEN: Final = f"{EXTRA}/golden.npz"
 MODEL_CARD: Final = f"{EXTRA}/MODEL_CARD.md"
+DATA_CARD: Final = f"{EXTRA}/DATA_CARD.md"
+"""What the model was trained on; older artifacts have none."""
 INT8_MODEL: Final = f"{EXTRA}/int8/model.xml"
 """The quantized network, with its weights in ``model.bin`` beside it."""
 POSITIVE: Final = 1
@@ -212,12 +214,14 @@ class Artifact:
         metadata: Contents of ``metadata.json``.
         digest: SHA-256 of ``metadata.json``, and so of the whole artifact.
         card: The model card, Markdown.
+        data_card: That of the data it was trained on; None where the artifact has none.
     """
 
     path: Path
     metadata: Metadata
     digest: str
     card: str
+    data_card: str | None = None
 
     def check_files(self) -> None:
         """Check that the folder still holds what was exported, no more and no less.
@@ -295,7 +299,8 @@ def open_artifact(path: Path, public_key: Path | None = None) -> Artifact:
     _check_compatible(metadata, metadata_path)
     _check_files(folder, metadata)
     card = _read(folder / MODEL_CARD).decode()
-    return Artifact(folder, metadata, hashlib.sha256(text).hexdigest(), card)
+    data_card = _read(folder / DATA_CARD).decode() if DATA_CARD in metadata.files else None
+    return Artifact(folder, metadata, hashlib.sha256(text).hexdigest(), card, data_card)
 
 
 def file_digests(folder: Path) -> dict[str, str]:

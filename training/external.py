@@ -53,6 +53,7 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
         trivial_rules_fitted_on="the same images",
         look=_look(loaded, manifest),
         notes=_notes(artifact, manifest),
+        seen_in_training=manifest.digest == metadata.data_digest,
     )
 
 

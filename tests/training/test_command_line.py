@@ -19,7 +19,7 @@ from tests.training.test_resume import assert_equal_runs
 from tests.training.tiny import KILL_AT, KILL_AT_WRITE, TINY
 from training.__main__ import app
 from training.backbones import BACKBONES
-from training.card import precision_table
+from training.card_results import precision_table
 from training.config import Execution, StudyConfig, read_recipe
 from training.evaluate import fit_temperature
 from training.fit import fit, load_best
