@@ -6,6 +6,7 @@ from typing import Any, Final
 from app.artifact import Metadata
 from training.breakdown import ECE_AIM, SUSPICIOUS_AUC
 from training.card_facts import CardFacts
+from training.card_measured import ablation_section, probe_at_a_glance, probe_section
 from training.card_results import FEWEST_IMAGES, interval_text, precision_table, results
 from training.manifest import LABELS
 from training.markdown import escape, paragraphs, table
@@ -19,6 +20,8 @@ _INTENDED_USE: Final = (
     "COVID-19.",
     "Before any other use: measure the model on your own images (`python -m training evaluate`); it ends in one page.",
 )
+
+_NOT_PROBED: Final = "Not probed: what the model goes by besides the lungs is not known beyond the trivial rules above."
 
 _ETHICS: Final = (
     "The images are of patients. What they agreed to is known to the sources and not here: keep to the licences, and "
@@ -42,17 +45,9 @@ def model_card(metadata: Metadata, facts: CardFacts) -> str:
         "Intended use": _listed(_INTENDED_USE),
         "Limits": _listed(_limits(facts, gate)),
         "Results": results(metadata, facts.test_evaluations),
-        "Shortcuts": _measured(
-            facts.probe,
-            "What the model goes by, and whether its features tell where an image is from.",
-            "Not probed: what the model goes by besides the lungs is not known beyond the trivial rules above.",
-        ),
-        "Input gate": _measured(
-            gate,
-            "What is refused as no frontal chest radiograph, with the rates as measured.",
-            "None: every image that can be decoded is answered.",
-        ),
-        "Ablation": _measured(facts.ablation, "What each change of the training did, judged on validation.", ""),
+        "Shortcuts": probe_section(facts.probe) if facts.probe else _NOT_PROBED,
+        "Input gate": _gate_section(gate),
+        "Ablation": ablation_section(facts.ablation) if facts.ablation else "",
         "Data": _data(facts),
         "Model": _model(metadata, facts),
         "Precisions": precision_table(metadata),
@@ -74,8 +69,11 @@ def _gate(metadata: Metadata, facts: CardFacts) -> Mapping[str, Any] | None:
     return facts.gate or metadata.model_dump(mode="json").get("gate")
 
 
-def _measured(measured: Mapping[str, Any] | None, intro: str, missing: str) -> str:
-    return paragraphs(intro, measurement_text(measured)) if measured else missing
+def _gate_section(gate: Mapping[str, Any] | None) -> str:
+    if not gate:
+        return "None: every image that can be decoded is answered."
+    intro = "What is refused as no upright frontal chest radiograph, with the rates as measured."
+    return paragraphs(intro, measurement_text(gate))
 
 
 def _at_a_glance(metadata: Metadata, facts: CardFacts, gate: Mapping[str, Any] | None) -> Iterator[str]:
@@ -98,7 +96,9 @@ def _at_a_glance(metadata: Metadata, facts: CardFacts, gate: Mapping[str, Any] |
     error = measured["expected_calibration_error"]
     verdict = "within" if error["value"] <= ECE_AIM else "above"
     yield f"Expected calibration error {interval_text(error)}: {verdict} the aim of {ECE_AIM:g}."
-    yield f"Shortcuts: {'probed, see below' if facts.probe else 'not probed'}. Input gate: {'yes' if gate else 'none'}."
+    left = "; ".join(probe_at_a_glance(facts.probe or {}))
+    shortcuts = f"ROC AUC with {left}" if left else "probed, see below" if facts.probe else "not probed"
+    yield f"Shortcuts: {shortcuts}. Input gate: {'yes' if gate else 'none'}."
 
 
 def _within_a_source(sources: Mapping[str, Mapping[str, Any]]) -> str:

@@ -46,9 +46,11 @@ def rewrite_card(model: Path, measured: Mapping[str, dict[str, Any]]) -> Artifac
 
     Raises:
         ArtifactError: The model is missing or damaged.
-        TrainingError: The artifact has no facts to write a card from, or a folder of an earlier try is in the way.
+        TrainingError: The artifact has no facts to write a card from, a measurement says that it is of another model,
+            or a folder of an earlier try is in the way.
     """
     artifact = open_artifact(model)
+    _check_identity(artifact, measured)
     facts = read_facts(artifact.path).model_copy(update=dict(measured))
     partial, earlier = (artifact.path.with_name(f".{artifact.path.name}.{what}") for what in ("partial", "earlier"))
     if earlier.exists():
@@ -65,3 +67,15 @@ def rewrite_card(model: Path, measured: Mapping[str, dict[str, Any]]) -> Artifac
         shutil.rmtree(partial, ignore_errors=True)  # Nothing is there any more once it has its name.
     shutil.rmtree(earlier)
     return open_artifact(artifact.path)
+
+
+def _check_identity(artifact: Artifact, measured: Mapping[str, dict[str, Any]]) -> None:
+    """Refuse what names another model or other data; a digest may be an earlier card's and is not compared."""
+    metadata = artifact.metadata
+    ours = {"model": metadata.name, "version": metadata.version, "data_digest": metadata.data_digest}
+    for name, of in measured.items():
+        wrong = [
+            f"{field} {of[field]} and not {value}" for field, value in ours.items() if of.get(field, value) != value
+        ]
+        if wrong:
+            raise TrainingError(f"The {name} is of another model than {artifact.path}: it has {', '.join(wrong)}.")

@@ -19,7 +19,26 @@ from training.card_facts import FACTS, CardFacts, read_facts
 from training.card_writing import rewrite_card
 from training.export import find_exported
 
-PROBE = {"lungs_covered": {"roc_auc": {"value": 0.875, "low": 0.8, "high": 0.9}}}
+FIGURE = {"value": 0.875, "low": 0.8, "high": 0.9}
+PROBE = {
+    "part": "validation",
+    "images": {"non-COVID": 4, "COVID-19": 5},
+    "metrics": {"accuracy": FIGURE, "roc_auc": FIGURE, "roc_auc within north_1": FIGURE, "brier": FIGURE},
+    "altered": {"lungs covered": {"metrics": {"roc_auc": FIGURE}, "differences": {}}},
+    "sources_told": {"all": {"balanced_accuracy": FIGURE, "majority_balanced_accuracy": 0.5}},
+}
+ABLATION = {
+    "include_test": False,
+    "recipes": [
+        {"name": "native", "changes": "", "metrics": {"accuracy": FIGURE}, "covered": {"borders only": {}}},
+        {
+            "name": "mine",
+            "changes": "crop is 0 there and 1 here",
+            "metrics": {"accuracy": FIGURE, "roc_auc": FIGURE},
+            "covered": {"borders only": {"roc_auc": FIGURE}},
+        },
+    ],
+}
 GATE = {"limit": 3.5, "refused": {"photographs": {"images": 40, "refused": 39}}}
 EVERYTHING_IS_ANSWERED = "Anything that is not a frontal chest radiograph gets an answer too"
 
@@ -62,12 +81,36 @@ def test_without_a_gate_everything_is_answered_and_with_one_it_is_not(finished: 
 
 
 def test_what_was_measured_later_has_its_section(finished: FinishedRun, facts: CardFacts) -> None:
-    later = facts.model_copy(update={"probe": PROBE, "ablation": {"changes": [{"change": "crop", "accuracy": 0.91}]}})
+    later = facts.model_copy(update={"probe": PROBE, "ablation": ABLATION})
     card = model_card(finished.artifact.metadata, later)
-    assert "| lungs covered | 0.875 (0.800 to 0.900) |" in section(card, "Shortcuts")
-    assert "| crop | 0.910 |" in section(card, "Ablation")
+    shortcuts, figure = section(card, "Shortcuts"), "0.875 (0.800 to 0.900)"
+    assert "images of the validation part (4 non-COVID and 5 COVID-19)" in shortcuts
+    assert "| images | accuracy | ROC AUC | AUC within north_1 |" in shortcuts
+    assert f"| as they are | {figure} | {figure} | {figure} |" in shortcuts
+    assert f"| lungs covered | not estimable | {figure} | not estimable |" in shortcuts
+    assert f"| all | {figure} | 0.500 |" in shortcuts
+    assert f"Shortcuts: ROC AUC with lungs covered {figure}." in section(card, "At a glance")
+    ablation = section(card, "Ablation")
+    assert "| recipe | accuracy | ROC AUC | ROC AUC, borders only |" in ablation
+    assert f"| mine | {figure} | {figure} | {figure} |" in ablation
+    assert "- mine: crop is 0 there and 1 here." in ablation
     assert "## Ablation" not in finished.artifact.card
     assert "Not probed" in section(finished.artifact.card, "Shortcuts")
+
+
+def test_measurements_of_another_form_are_shown_whole(finished: FinishedRun, facts: CardFacts) -> None:
+    later = facts.model_copy(update={"probe": {"score": 0.25}, "ablation": {"crop": {"accuracy": 0.91}}})
+    card = model_card(finished.artifact.metadata, later)
+    assert "- score: 0.250" in section(card, "Shortcuts")
+    assert "| crop | 0.910 |" in section(card, "Ablation")
+    assert "Shortcuts: probed, see below." in section(card, "At a glance")
+
+
+@pytest.mark.parametrize("other", [{"model": "other"}, {"version": 7}, {"data_digest": "0"}])
+def test_measurements_of_another_model_are_refused(other: dict[str, Any], copied: Artifact) -> None:
+    with pytest.raises(TrainingError, match="The probe is of another model"):
+        rewrite_card(copied.path, {"probe": PROBE | other})
+    rewrite_card(copied.path, {"probe": PROBE | {"model": copied.metadata.name, "model_digest": "an earlier card's"}})
 
 
 def test_view_age_and_sex_are_rows_of_the_results(finished: FinishedRun, facts: CardFacts) -> None:
