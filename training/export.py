@@ -47,6 +47,7 @@ from training.precision import Reference, covid_probabilities, measure_precision
 from training.prevalence import PREVALENCES, check_prevalence
 from training.properties import measure_trivial_rules
 from training.quantize import CALIBRATION_IMAGES, assert_can_quantize
+from training.seen import write_seen
 from training.splits import split
 from training.squares import load_squares
 from training.threshold import choose_threshold
@@ -144,6 +145,7 @@ def export(
         facts = gather_facts(metadata, config, manifest, parts, exports + 1 + (run / "answers.npz").exists())
         data_facts = measure_data(manifest, config.split_seed)
         (folder / DATA_CARD).write_text(data_card(data_facts), encoding="utf-8")
+        write_seen(folder, parts)
         write_card(folder, metadata, facts)
         folder.rename(final)
     finally:

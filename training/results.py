@@ -122,7 +122,7 @@ class Evidence:
         limit: To how many images the data were limited; None: all.
         notes: What a reader must know before any figure, a sentence or two each.
         refused: Images by class that the model's input gate refused, which are in no figure; None: it has no gate.
-        seen_in_training: Whether these are the data that the model was trained on.
+        seen_images: How many of the images the model was trained on, or chosen by.
     """
 
     title: str
@@ -139,4 +139,4 @@ class Evidence:
     limit: int | None = None
     notes: tuple[str, ...] = ()
     refused: Mapping[str, int] | None = None
-    seen_in_training: bool = False
+    seen_images: int = 0

@@ -239,7 +239,7 @@ def test_a_study_is_exported_by_backbone_and_reported_again(
     result = run("evaluate", "--model", tmp_path / "models/resnet50", "--data", data, *asked)
     assert result.exit_code == 0, result.stderr
     assert result.stdout.split() == [str(tmp_path / "evaluation" / name) for name in ("index.html", "summary.html")]
-    assert "that the model was trained on" in (tmp_path / "evaluation/summary.md").read_text()
+    assert "images the model was trained on" in (tmp_path / "evaluation/summary.md").read_text()
 
 
 def test_a_full_disk_is_said_in_a_line_and_the_run_goes_on_from_there(tiny_data: Manifest, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from training.manifest import read_manifest
 from training.network import logits_of
 from training.prevalence import PREVALENCES
 from training.recipe_text import stage_text
+from training.seen import SEEN
 from training.splits import split
 from training.squares import load_squares
 
@@ -260,5 +261,5 @@ def test_every_file_is_listed_and_nothing_is_left_beside(finished: FinishedRun) 
     folder = finished.artifact.path
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == finished.artifact.metadata.files.keys() | {METADATA}
-    assert {MODEL_CARD, DATA_CARD, FACTS} <= files
+    assert {MODEL_CARD, DATA_CARD, FACTS, SEEN} <= files
     assert [path.name for path in folder.parent.iterdir()] == ["1"]

@@ -3,9 +3,9 @@
 The rules, by what they lead to, the gravest first. The conclusion is that of the gravest one that holds.
 
 ``cannot tell``
-    The images are those of the training; a class is missing; fewer than 10 patients of a class (ours: a bootstrap over
-    fewer only repeats them); sources are stated and none holds both classes (a model that tells the sources apart would
-    reach the same figures).
+    More than 1 in 100 images are of the training (ours); a class is missing; fewer than 10 patients of a class (ours: a
+    bootstrap over fewer only repeats them); sources are stated and none holds both classes (a model that tells the
+    sources apart would reach the same figures).
 ``no use``
     The model gives one answer to all images; the interval of its ROC AUC reaches 0.5, guessing; it does not lie above
     the best rule that knows one trivial property of the image; sensitivity and specificity at the low ends of their
@@ -17,9 +17,9 @@ The rules, by what they lead to, the gravest first. The conclusion is that of th
     Fewer than 100 patients of a class: external evaluations are advised to have at least so many of each (Collins,
     Ogundimu, Altman, doi:10.1002/sim.6787).
 ``caution``
-    Said beside any conclusion: patients are not known; the calibration error lies above 0.05; the input gate refused
-    more than a tenth; a source, view, age or
-    sex does worse than the whole beyond both intervals.
+    Said beside any conclusion: single images are of the training; patients are not known; the calibration error lies
+    above 0.05; the input gate refused more than a tenth; a source, view, age or sex does worse than the whole beyond
+    both intervals.
 """
 
 from collections.abc import Iterator
@@ -36,6 +36,9 @@ Kind = Literal["cannot tell", "no use", "doubt", "more images", "caution"]
 
 ENOUGH_PATIENTS: Final = 100
 """Of each class. Source: see above."""
+
+MOST_SEEN: Final = 0.01
+"""Share of the images that may be of the training; our choice."""
 
 _NAMED: Final = 3
 """Rows that a reason names; of more it gives the number."""
@@ -85,12 +88,8 @@ def conclude(figures: Figures) -> Conclusion:
 
 
 def _cannot_tell(figures: Figures) -> Iterator[Reason]:
-    if figures.seen_in_training:
-        yield Reason(
-            kind="cannot tell",
-            text="These are the images that the model was trained on: it has seen most of them, and new ones it may "
-            "answer far worse.",
-        )
+    if figures.seen_images > MOST_SEEN * sum(figures.images.values()):
+        yield Reason(kind="cannot tell", text=f"{_seen(figures)}: new ones it may answer far worse.")
     for label, patients in figures.patients.items():
         if not patients:
             text = f"No image of a patient {_of(label)} is here: whether the model tells the two apart cannot be seen."
@@ -155,6 +154,8 @@ def _doubt(figures: Figures) -> Iterator[Reason]:
 
 
 def _caution(figures: Figures) -> Iterator[Reason]:
+    if 0 < figures.seen_images <= MOST_SEEN * sum(figures.images.values()):
+        yield Reason(kind="caution", text=f"{_seen(figures)}.")
     unknown = sum(figures.images.values()) - figures.images_with_patient
     if unknown:
         yield Reason(
@@ -175,6 +176,10 @@ def _caution(figures: Figures) -> Iterator[Reason]:
     if worse:
         more = f", and {len(worse) - _NAMED} more" if len(worse) > _NAMED else ""
         yield Reason(kind="caution", text=f"It does worse than on the whole for: {', '.join(worse[:_NAMED])}{more}.")
+
+
+def _seen(figures: Figures) -> str:
+    return f"{figures.seen_images:,} of these {sum(figures.images.values()):,} images the model was trained on"
 
 
 def _is_worse(row: Row, figures: Figures) -> bool:

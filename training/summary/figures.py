@@ -63,7 +63,7 @@ class Figures(_Figures):
     images_with_patient: int = Field(description="Images whose patient the table gives; the others count as one each.")
     skipped: ClassCounts = Field(description="Images that could not be read.")
     refused: ClassCounts | None = Field(description="Images that the input gate refused; None: there is no gate.")
-    seen_in_training: bool
+    seen_images: int = Field(description="Images that the model was trained on.")
     only_answer: str | None = Field(description="The class that the model answers for every image, if it does.")
     sensitivity: Estimate | None
     specificity: Estimate | None
@@ -100,7 +100,7 @@ def measure_summary(evidence: Evidence, prevalences: Sequence[float] = PREVALENC
         images_with_patient=sum(record.group != record.path for record in answers.records),
         skipped=dict(zip(LABELS, count_classes([f.record for f in evidence.manifest.skipped]), strict=True)),
         refused=evidence.refused and dict(evidence.refused),
-        seen_in_training=evidence.seen_in_training,
+        seen_images=evidence.seen_images,
         only_answer=LABELS[POSITIVE if called.pop() else 1 - POSITIVE] if len(called) == 1 else None,
         sensitivity=sensitivity,
         specificity=specificity,

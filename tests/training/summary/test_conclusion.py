@@ -32,7 +32,7 @@ def figures(**changes: Any) -> Figures:
         "images_with_patient": 400,
         "skipped": counts(0, 0),
         "refused": None,
-        "seen_in_training": False,
+        "seen_images": 0,
         "only_answer": None,
         "sensitivity": about(0.8),
         "specificity": about(0.85),
@@ -64,7 +64,7 @@ def test_figures_that_nothing_speaks_against_support_a_study_and_never_care() ->
 ONE_SOURCE_EACH = [row("source", "north", 200, 0), row("source", "south", 0, 200)]
 
 CASES: list[tuple[dict[str, Any], str, str]] = [
-    ({"seen_in_training": True}, "cannot tell", "that the model was trained on"),
+    ({"seen_images": 5}, "cannot tell", "5 of these 400 images the model was trained on"),
     (
         {"images": counts(0, 200), "patients": counts(0, 150), "images_with_patient": 200},
         "cannot tell",
@@ -96,13 +96,14 @@ def test_a_rule_that_holds_decides_and_says_why(changes: dict[str, Any], kind: A
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
+        ({"seen_images": 4}, "4 of these 400 images the model was trained on."),
         ({"images_with_patient": 390}, "For 10 images the patient is not stated"),
         ({"calibration_error": about(0.12)}, "off by 12 points of 100"),
         ({"refused": counts(30, 20)}, "refused 50 images"),
         ({"rows": [row("view", "AP", 50, 50, sensitivity=about(0.5))]}, "worse than on the whole for: view AP."),
         ({"rows": [row("sex", "F", 50, 50, specificity=about(0.5))]}, "worse than on the whole for: sex F."),
     ],
-    ids=["patients", "calibration", "gate", "view", "sex"],
+    ids=["seen", "patients", "calibration", "gate", "view", "sex"],
 )
 def test_a_caution_stands_beside_any_conclusion_and_changes_none(changes: dict[str, Any], reason: str) -> None:
     conclusion = conclude(figures(**changes))
@@ -136,7 +137,7 @@ def test_what_is_just_within_a_limit_is_not_held_against_the_model(changes: dict
 
 def test_the_gravest_reason_decides_and_all_are_said() -> None:
     conclusion = conclude(
-        figures(seen_in_training=True, roc_auc=about(0.5), patients=counts(50, 150), calibration_error=about(0.3))
+        figures(seen_images=400, roc_auc=about(0.5), patients=counts(50, 150), calibration_error=about(0.3))
     )
     assert conclusion.text == CONCLUSIONS["cannot tell"]
     assert {of.kind for of in conclusion.reasons} == {"cannot tell", "no use", "more images", "caution"}

@@ -142,9 +142,9 @@ def test_all_right_leaves_room_for_doubt(tmp_path: Path) -> None:
 
 
 def test_data_of_the_training_are_no_evaluation(tmp_path: Path) -> None:
-    text = summary(good(seen_in_training=True), tmp_path)
+    text = summary(good(seen_images=300), tmp_path)
     assert f"**{CONCLUSIONS['cannot tell']}**" in text
-    assert "that the model was trained on" in text
+    assert "300 of these 600 images the model was trained on: new ones" in text
 
 
 def test_the_page_loads_nothing_and_shows_nobody(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def longest() -> Evidence:
         trivial_rules={**RULES, "mean_brightness": {"accuracy": 1.0, "roc_auc": 1.0}},
         manifest=Manifest(ROOT, of, False, (unreadable(3), unreadable(5))),
         refused={"non-COVID": 30, "COVID-19": 22},
-        seen_in_training=True,
+        seen_images=90,
     )
 
 
