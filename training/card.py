@@ -6,11 +6,10 @@ from typing import Any, Final
 from app.artifact import Metadata
 from training.breakdown import ECE_AIM, SUSPICIOUS_AUC
 from training.card_facts import CardFacts
-from training.card_measured import ablation_section, probe_at_a_glance, probe_section
+from training.card_measured import ablation_section, gate_section, probe_at_a_glance, probe_section
 from training.card_results import FEWEST_IMAGES, interval_text, precision_table, results
 from training.manifest import LABELS
 from training.markdown import escape, paragraphs, table
-from training.measurement_text import measurement_text
 
 _INTENDED_USE: Final = (
     "Use: research on, and teaching of, classifiers of frontal chest radiographs and how they fail.",
@@ -20,6 +19,8 @@ _INTENDED_USE: Final = (
     "COVID-19.",
     "Before any other use: measure the model on your own images (`python -m training evaluate`); it ends in one page.",
 )
+
+_NO_GATE: Final = "None: every image that can be decoded is answered."
 
 _NOT_PROBED: Final = "Not probed: what the model goes by besides the lungs is not known beyond the trivial rules above."
 
@@ -46,7 +47,7 @@ def model_card(metadata: Metadata, facts: CardFacts) -> str:
         "Limits": _listed(_limits(facts, gate)),
         "Results": results(metadata, facts.test_evaluations),
         "Shortcuts": probe_section(facts.probe) if facts.probe else _NOT_PROBED,
-        "Input gate": _gate_section(gate),
+        "Input gate": gate_section(gate) if gate else _NO_GATE,
         "Ablation": ablation_section(facts.ablation) if facts.ablation else "",
         "Data": _data(facts),
         "Model": _model(metadata, facts),
@@ -67,13 +68,6 @@ def _listed(lines: Iterable[str]) -> str:
 def _gate(metadata: Metadata, facts: CardFacts) -> Mapping[str, Any] | None:
     """Return the rates of the input gate, or else what the artifact says of it; None where there is no gate."""
     return facts.gate or metadata.model_dump(mode="json").get("gate")
-
-
-def _gate_section(gate: Mapping[str, Any] | None) -> str:
-    if not gate:
-        return "None: every image that can be decoded is answered."
-    intro = "What is refused as no upright frontal chest radiograph, with the rates as measured."
-    return paragraphs(intro, measurement_text(gate))
 
 
 def _at_a_glance(metadata: Metadata, facts: CardFacts, gate: Mapping[str, Any] | None) -> Iterator[str]:

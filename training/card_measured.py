@@ -1,6 +1,7 @@
-"""What was measured after the export, as a model card shows it: probes and ablation in a table each.
+"""What was measured beside the test figures, as a model card shows it: probes, input gate, ablation, a table each.
 
-The forms are those of ``probe.json`` and ``ablation.json`` as the commands write them; of any other form all is shown.
+The forms are those of ``probe.json`` and ``ablation.json`` as the commands write them, and of the gate in
+``metadata.json``; of any other form all is shown.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,6 +39,33 @@ def probe_at_a_glance(probe: Mapping[str, Any]) -> Iterator[str]:
         left = probe.get("altered", {}).get(name, {}).get("metrics", {}).get(_AREA)
         if left:
             yield f"{name} {interval_text(left)}"
+
+
+def gate_section(gate: Mapping[str, Any]) -> str:
+    """Write what the input gate refuses and lets through, Markdown."""
+    intro = "What is refused as no upright frontal chest radiograph. Rates are of images that it was not fitted to."
+    parts = [part for part in ("validation", "test") if isinstance(gate.get(part), dict)]
+    if not all(of.keys() == {"images", "as_expected"} for part in parts for of in gate[part].values()) or not parts:
+        return paragraphs(intro, measurement_text(gate))
+    fitted = gate.get("fitted_on", {})
+    kinds = dict.fromkeys([*fitted, *(kind for part in parts for kind in gate[part])])
+    rows = [
+        [
+            escape(kind),
+            f"{fitted[kind]:,}" if kind in fitted else "none",
+            *(_count(gate[part].get(kind)) for part in parts),
+        ]
+        for kind in kinds
+    ]
+    others = {name: value for name, value in gate.items() if name not in ("fitted_on", *parts)}
+    header = ["images", "fitted on", *(f"as expected, {part}" for part in parts)]
+    return paragraphs(intro, table(header, rows), measurement_text(others))
+
+
+def _count(of: Mapping[str, int] | None) -> str:
+    if not of or not of["images"]:
+        return "none"
+    return f"{of['as_expected']:,} of {of['images']:,} ({of['as_expected'] / of['images']:.1%})"
 
 
 def ablation_section(ablation: Mapping[str, Any]) -> str:

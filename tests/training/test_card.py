@@ -77,6 +77,17 @@ def test_without_a_gate_everything_is_answered_and_with_one_it_is_not(finished: 
     assert EVERYTHING_IS_ANSWERED not in with_one
     assert "what passes it gets an answer" in section(with_one, "Limits")
     assert "| photographs | 40 | 39 |" in section(with_one, "Input gate")
+    record = {
+        "fitted_on": {"radiographs": 1000, "turned": 3000},
+        "distance_limit": 2.5,
+        "validation": {"radiographs": {"images": 200, "as_expected": 199}},
+        "test": {"radiographs": {"images": 300, "as_expected": 297}, "photographs": {"images": 40, "as_expected": 40}},
+    }
+    recorded = section(model_card(metadata, facts.model_copy(update={"gate": record})), "Input gate")
+    assert "| radiographs | 1,000 | 199 of 200 (99.5%) | 297 of 300 (99.0%) |" in recorded
+    assert "| photographs | none | none | 40 of 40 (100.0%) |" in recorded
+    assert "| turned | 3,000 | none | none |" in recorded
+    assert "- distance limit: 2.500" in recorded
     assert "Input gate: yes." in section(with_one, "At a glance")
 
 
