@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.errors import ArtifactError
-from app.imaging import PREPROCESSING_VERSION, to_network_input
+from app.imaging import PREPROCESSING_VERSIONS, to_network_input
 from app.signature import check_signature
 
 FORMAT_VERSION: Final = 1
@@ -91,7 +91,7 @@ class Metadata(BaseModel):
     recipe: str
     note: str = Field(description="What a user must know about this model, in a sentence or two.")
     labels: tuple[str, str] = Field(description="Class names in the order of the outputs' columns.")
-    preprocessing_version: int
+    preprocessing_version: int = Field(description="What an image goes through before the network.")
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
     temperature: float = Field(gt=0, description="Applied to the logits inside the graph.")
@@ -335,11 +335,11 @@ def _parse(text: bytes, path: Path) -> Metadata:
 
 
 def _check_compatible(metadata: Metadata, path: Path) -> None:
-    ours = {"format_version": FORMAT_VERSION, "preprocessing_version": PREPROCESSING_VERSION}
-    for name, expected in ours.items():
-        if getattr(metadata, name) != expected:
+    ours = {"format_version": (FORMAT_VERSION,), "preprocessing_version": tuple(PREPROCESSING_VERSIONS)}
+    for name, supported in ours.items():
+        if getattr(metadata, name) not in supported:
             raise ArtifactError(
-                f"{path} has {name} {getattr(metadata, name)}; this service reads {expected}. "
+                f"{path} has {name} {getattr(metadata, name)}; this service reads {' or '.join(map(str, supported))}. "
                 "Export the model with this version of the software, or run the version that exported it."
             )
 

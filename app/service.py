@@ -20,7 +20,7 @@ from app.decoding.messages import Terms
 from app.decoding.processes import Decoded
 from app.engines import Engine, load_engine, usable_cores
 from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping, UploadError
-from app.imaging import DecodeLimits
+from app.imaging import DecodeLimits, ImageWarning, Region, region_warnings, seen_region
 from app.memory import give_back_free_memory
 from app.metrics import Metrics
 from app.predictor import Prediction, Predictor
@@ -44,15 +44,23 @@ class Answered:
 
     Attributes:
         decoded: The upload, without its pixels.
+        seen: The part of the image that the network saw.
         prediction: The answer.
         bytes: Of the upload.
         seconds: Time spent, by stage: read, decode, wait (for a place, a thread and the engine), infer.
     """
 
     decoded: Decoded
+    seen: Region
     prediction: Prediction
     bytes: int
     seconds: dict[str, float]
+
+    @property
+    def warnings(self) -> tuple[ImageWarning, ...]:
+        """What the sender should know."""
+        facts = self.decoded.facts
+        return (*facts.warnings, *region_warnings(facts.width, facts.height, self.seen))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +94,7 @@ class Service:
         )
         self._workers = ThreadPoolExecutor(settings.threads or usable_cores(), thread_name_prefix="decode")
         limits = DecodeLimits(settings.max_pixels, settings.max_upload_bytes, settings.modalities)
-        terms = Terms(limits, settings.decode_timeout_ms / 1000)
+        terms = Terms(limits, settings.decode_timeout_ms / 1000, artifact.metadata.preprocessing_version)
         self._decoders = Decoders(terms, settings.request_timeout_ms / 1000, metrics)
         metrics.queue_limit.set(settings.max_queue)
 
@@ -239,7 +247,11 @@ class Service:
         seconds["wait"] = time.perf_counter() - start - sum(seconds.values())
         prediction = ready.predictor.prediction(inferred.outputs)
         self._note(decoded, prediction, seconds)
-        return Answered(decoded, prediction, size, seconds)
+        return Answered(decoded, self._seen(decoded), prediction, size, seconds)
+
+    def _seen(self, decoded: Decoded) -> Region:
+        version = self.artifact.metadata.preprocessing_version
+        return seen_region(decoded.facts.width, decoded.facts.height, version=version)
 
     def _start(
         self, decode: Callable[[], Decoded], place: Place, seconds: dict[str, float], upload: Upload

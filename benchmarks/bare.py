@@ -23,10 +23,9 @@ import numpy as np
 from app.artifact import POSITIVE
 from app.engines import usable_cores
 from app.engines.compiled import ov  # and not by itself, which would call its makers
-from app.imaging import to_network_input, to_square
-from app.imaging.decode import decode
+from app.imaging import to_network_input
 from benchmarks.harness.options import option_parser
-from benchmarks.harness.reference import Reference, network_input, prepare
+from benchmarks.harness.reference import Reference, prepare
 from benchmarks.harness.turns import print_row, steady_rate
 
 BATCH_SIZES: Final = (1, 2, 4, 8, 16)
@@ -119,7 +118,7 @@ class BareLoop:
         def decode_ahead(images: int) -> None:
             while len(pending) < images:
                 index, file = next(files)
-                pending.append((index, decoders.submit(_square, file)))
+                pending.append((index, decoders.submit(self._reference.square, file)))
 
         share = candidate.batch_size * candidate.streams
         least = max(_LEAST_BATCHES[candidate.streams], _LEAST_IMAGES // share)
@@ -150,11 +149,12 @@ class BareCall:
 
     def __init__(self, reference: Reference) -> None:
         """Compile the model, in the precision of the reference."""
-        self._request = compile_model(reference, 1, 1).create_infer_request()
+        self._reference, self._request = reference, compile_model(reference, 1, 1).create_infer_request()
 
     def __call__(self, file: bytes) -> float:
         """Return the probability of the positive class."""
-        result = self._request.infer({"image": network_input([file])}, share_inputs=True)
+        image = to_network_input(self._reference.square(file)[np.newaxis])
+        result = self._request.infer({"image": image}, share_inputs=True)
         return float(result["probabilities"][0, POSITIVE])
 
 
@@ -183,10 +183,6 @@ def compile_model(reference: Reference, batch_size: int, streams: int) -> Any:
 def network_input_shape(model: Any) -> list[int]:
     """Read height, width and channels of the input from a model whose batch size is open."""
     return [dimension.get_length() for dimension in list(model.input("image").partial_shape)[1:]]
-
-
-def _square(file: bytes) -> np.ndarray:
-    return to_square(decode(file).pixels)
 
 
 def main() -> None:

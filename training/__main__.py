@@ -5,8 +5,6 @@ could not go on (the reason is on standard error), 2 wrong usage.
 """
 
 import logging
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +12,7 @@ import typer
 
 from app.errors import TrainingError
 from training.config import StudyConfig
+from training.judging import crossvalidate, probe
 from training.options import (
     BACKBONE_HELP,
     JOIN,
@@ -28,11 +27,13 @@ from training.options import (
     Float16Softmax,
     Models,
     PrecisionOption,
+    PreprocessingOption,
     Prevalences,
     Public,
     SkipUnreadable,
     Weights,
     Xla,
+    command_line,
     errors_for_people,
     execution_of,
     prevalences_of,
@@ -53,6 +54,7 @@ def preview(
     out: Annotated[Path, typer.Option(help="Folder of the figures.")],
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 7,
     count: Annotated[int, typer.Option(min=1, max=100, help="Images to show.")] = 15,
+    preprocessing: PreprocessingOption = 1,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Draw some images as the network sees them, and the class counts, as PNG files.
@@ -62,7 +64,7 @@ def preview(
     with errors_for_people():
         from training.preview import preview as run_preview
 
-        for path in run_preview(read_data(data, skip_unreadable), out, seed, count):
+        for path in run_preview(read_data(data, skip_unreadable), out, seed, count, preprocessing):
             typer.echo(path)
 
 
@@ -130,7 +132,7 @@ def study(
 
         manifest = read_data(data, skip_unreadable)
         say_how_split(manifest)
-        outcome = run_study(manifest, config, out, models, _command())
+        outcome = run_study(manifest, config, out, models, command_line())
         typer.echo(outcome.report)
         typer.echo(f"winner on validation: {outcome.winner}")
         if outcome.artifact:
@@ -352,7 +354,7 @@ def evaluate(
 
         prevalences = prevalences_of(prevalence)
         manifest = read_data(data, skip_unreadable, both_classes=False)
-        evidence = run_evaluate(model, manifest, engine, _command())
+        evidence = run_evaluate(model, manifest, engine, command_line())
         typer.echo(write_report(evidence, out, public=public, prevalence=prevalences[0]))
         typer.echo(write_summary(evidence, out, prevalences))
 
@@ -372,8 +374,8 @@ def sign(
         typer.echo(sign_artifact(model, key))
 
 
-def _command() -> str:
-    return shlex.join(["python", "-m", "training", *sys.argv[1:]])
+app.command()(crossvalidate)
+app.command()(probe)
 
 
 def _print_artifact(artifact: "Artifact") -> None:

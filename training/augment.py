@@ -4,11 +4,17 @@ Deterministic in (seed, epoch, image), so that a run can be resumed and repeated
 in which workers ask for images.
 """
 
+import io
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from training.config import Augmentation
+
+_JPEG_QUALITIES: Final = (25, 90)
+"""From visible blocks to hardly a trace: collections of cases hold both."""
 
 
 def augment(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -24,7 +30,8 @@ def augment(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Ge
     """
     moved = _move(square, settings, rng)
     toned = _change_tones(moved, settings, rng)
-    return _erase(toned, settings, rng)
+    degraded = _degrade(toned, settings, rng)
+    return _erase(degraded, settings, rng)
 
 
 def _move(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -55,6 +62,21 @@ def _change_tones(square: NDArray[np.uint8], settings: Augmentation, rng: np.ran
     table = (levels - mean) * contrast + mean + brightness
     toned: NDArray[np.uint8] = np.rint(np.clip(table, 0, 1) * 255).astype(np.uint8).take(square)
     return toned
+
+
+def _degrade(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Change what tells where an image was published: resolution, traces of a JPEG, distribution of grey levels."""
+    image = Image.fromarray(square)
+    if settings.coarsening:
+        side = max(1, round(image.width * (1 - rng.random() * settings.coarsening)))
+        image = image.resize((side, side), Image.Resampling.BILINEAR).resize(image.size, Image.Resampling.BILINEAR)
+    if settings.compression_probability and rng.random() < settings.compression_probability:
+        file = io.BytesIO()
+        image.save(file, "JPEG", quality=int(rng.integers(*_JPEG_QUALITIES, endpoint=True)))
+        image = Image.open(file)
+    if settings.equalization:
+        image = Image.blend(image, ImageOps.equalize(image), rng.random() * settings.equalization)
+    return np.array(image)
 
 
 def _erase(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:

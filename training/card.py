@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from app.artifact import Metadata
+from app.imaging import PREPROCESSING_VERSIONS
 from training.breakdown import ECE_AIM, SUSPICIOUS_AUC
 from training.card_facts import CardFacts
 from training.card_measured import ablation_section, gate_section, probe_at_a_glance, probe_section
@@ -119,7 +120,8 @@ def _model(metadata: Metadata, facts: CardFacts) -> str:
     return "\n".join(
         [
             f"- {facts.network}",
-            f"- Input: 224x224 grey, 0..1 (preprocessing version {metadata.preprocessing_version}).",
+            f"- Input: 224x224 grey, 0..1, {PREPROCESSING_VERSIONS[metadata.preprocessing_version]} "
+            f"(preprocessing version {metadata.preprocessing_version}).",
             f"- {facts.training}",
             *stages,
             f"- The epoch was chosen by {facts.chosen_by} and no other split than validation.",

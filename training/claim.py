@@ -11,11 +11,12 @@ from training.atomic import replacing
 
 
 class DataIdentity(BaseModel):
-    """The data of a run: the digest of their manifest."""
+    """The data of a run: the digest of their manifest and, where it is not the usual split, that of their parts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     manifest: str
+    parts: str | None = None
 
 
 def claim(path: Path, ours: BaseModel, *, begun: bool = True) -> None:

@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from app.errors import TrainingError
+from app.imaging import PreprocessingVersion
 
 RECIPES: Final = Path(__file__).parent / "recipes"
 """The recipes that ship, by name."""
@@ -38,6 +39,13 @@ class Augmentation(_Frozen):
     gamma: float = Field(0.0, ge=0, description="Largest gamma either way: 0.2 is an exponent of 1.2.")
     contrast: float = Field(0.0, ge=0, le=1, description="Largest change of contrast about the mean.")
     brightness: float = Field(0.0, ge=0, le=1, description="Largest change of brightness, of the full range.")
+    coarsening: float = Field(
+        0.0, ge=0, lt=1, description="Largest loss of resolution: 0.6 reduces the side to 0.4 of it and back."
+    )
+    compression_probability: Probability = Field(0.0, description="Of the losses of a JPEG, of quality 25 to 90.")
+    equalization: float = Field(
+        0.0, ge=0, le=1, description="Largest share of the image with an equalised histogram that is mixed in."
+    )
     erasures: int = Field(0, ge=0, description="Rectangles that may be covered.")
     erasure_probability: Probability = Field(0.5, description="Of each rectangle.")
     erasure_side: float = Field(0.25, gt=0.05, le=1, description="Largest side as a fraction of the image's.")
@@ -120,9 +128,21 @@ class FitConfig(_Frozen):
     split_seed: int = Field(
         7, ge=0, lt=2**32, description="Of the split: seeds are compared on the same images. Source: as ``seed``."
     )
+    preprocessing: PreprocessingVersion = Field(
+        1,
+        description="Of images that are not square. 1: squeezed, the aspect ratio not kept, as in the original study; "
+        "2: their centre square.",
+    )
     batch_size: int = Field(32, ge=2)
     label_smoothing: float = Field(0.2, ge=0, lt=1, description="Source of 0.2: original study.")
     mixup_alpha: float = Field(0.0, ge=0, description="Beta parameter of mixup (arXiv:1710.09412); 0: off.")
+    balance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="How much more an image weighs whose pair of source and class is rare: the number of the pair's "
+        "images to the power of minus this. 0: all weigh alike; 1: all pairs do.",
+    )
     batch_norm_momentum: float | None = Field(
         None, gt=0, lt=1, description="Of the backbone's moving statistics; None: as Keras builds it."
     )

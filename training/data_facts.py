@@ -20,6 +20,7 @@ from app.imaging import GreyImage, to_square
 from training.ages import age_band, age_years
 from training.duplicates import (
     HASH_SIDE,
+    HASHED,
     LIMIT,
     Duplicates,
     describe_pairs,
@@ -180,7 +181,7 @@ def is_of_older_set(path: str) -> bool:
 
 
 def _measure(image: GreyImage) -> _Measured:
-    return _Measured(image.width, image.height, perceptual_hash(to_square(image.pixels)))
+    return _Measured(image.width, image.height, perceptual_hash(to_square(image.pixels, version=HASHED)))
 
 
 def _count(records: Sequence[Record]) -> ClassCounts:

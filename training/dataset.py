@@ -43,6 +43,7 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
         training: bool,
         epoch: int = 0,
         share: Share = WHOLE,
+        weights: NDArray[np.float32] | None = None,
     ) -> None:
         """Build from N examples and labels float32 (N, 2).
 
@@ -53,6 +54,7 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
             training: Whether to shuffle, augment and mix.
             epoch: The first to be served.
             share: This process' part of each batch.
+            weights: In training, of each example in the loss, (N,); None: all weigh alike.
 
         Raises:
             TrainingError: The devices cannot share a batch equally.
@@ -61,6 +63,7 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
         share.assert_divides(config.batch_size)
         self._examples, self._labels, self._config = examples, labels, config
         self._training, self._epoch, self._share = training, epoch, share
+        self._example_weights = weights if training else None
 
     def __len__(self) -> int:
         """Return the number of batches, the last and smaller one included."""
@@ -92,11 +95,13 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return np.minimum(self._places(index), len(self._examples) - 1)
 
     def _weights(self, index: int) -> tuple[NDArray[np.float32], ...]:
-        """Return this process' weights where some images only fill up, float32 (B,), otherwise nothing.
+        """Return this process' weights, float32 (B,), where images have some or only fill up, otherwise nothing.
 
         Keras divides the loss by the number of images, those without weight included. So the real ones weigh a
         little above 1.
         """
+        if self._example_weights is not None:
+            return (self._example_weights[self._share.of(self._chosen(index))],)
         if self._training or self._served() == len(self._examples):
             return ()
         real = self._share.of(self._places(index)) < len(self._examples)
@@ -116,7 +121,7 @@ class XrayDataset(_Batches):
         if not self._training:
             return to_network_input(self._examples[ours]), self._labels[ours], *self._weights(index)
         if not self._config.mixup_alpha:
-            return to_three_channels(self._augmented(ours)), self._labels[ours]
+            return to_three_channels(self._augmented(ours)), self._labels[ours], *self._weights(index)
         return self._mixed(ours, chosen, self._rng(2, index))
 
     def _augmented(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
@@ -126,14 +131,22 @@ class XrayDataset(_Batches):
 
     def _mixed(
         self, ours: NDArray[np.intp], batch: NDArray[np.intp], rng: np.random.Generator
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Mix our images with others of the whole batch, before they have three channels."""
+    ) -> tuple[NDArray[np.float32], ...]:
+        """Mix our images with others of the whole batch, before they have three channels; labels and weights too."""
         share = np.float32(rng.beta(self._config.mixup_alpha, self._config.mixup_alpha))
         partners = self._share.of(batch[rng.permutation(len(batch))])
         rows, positions = np.unique(np.concatenate([ours, partners]), return_inverse=True)
         images, (own, other) = self._augmented(rows), np.split(positions, 2)
-        mixed = share * images[own] + (1 - share) * images[other]
-        return to_three_channels(mixed), share * self._labels[ours] + (1 - share) * self._labels[partners]
+
+        def mix(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+            return share * first + (1 - share) * second
+
+        weights = self._example_weights
+        return (
+            to_three_channels(mix(images[own], images[other])),
+            mix(self._labels[ours], self._labels[partners]),
+            *([] if weights is None else [mix(weights[ours], weights[partners])]),
+        )
 
 
 class FeatureDataset(_Batches):

@@ -23,6 +23,10 @@ bits lost copies with a burned-in mark that 1,024 find. At a limit that admits n
 hashes found clearly fewer of the copies than the DCT hash, the difference hash about as many.
 """
 
+HASHED: Final = 1
+"""Preprocessing version of the squares that are hashed: of whole images, whichever part a model sees of them. ``LIMIT``
+was found with it."""
+
 LIMIT: Final = 300
 """Most bits that differ between near-duplicates.
 
@@ -80,10 +84,10 @@ class Duplicates(BaseModel):
 
 
 def perceptual_hash(square: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Hash what the network sees of an image, so that images that look alike differ in few bits.
+    """Hash an image, so that images that look alike differ in few bits.
 
     Args:
-        square: Grey levels, uint8, shape (S, S).
+        square: The image, preprocessed in version ``HASHED``: grey levels, uint8, shape (S, S).
 
     Returns:
         Whether each of the lowest DCT coefficients is above their median, bool (HASH_SIDE ** 2,).

@@ -62,14 +62,14 @@ def half_way_below(chosen: float, probabilities: Probabilities) -> float:
 
 
 def metrics_by_round(
-    labels: Labels, probabilities: Probabilities, threshold: float, counts: Counts
+    labels: Labels, probabilities: Probabilities, threshold: float | Probabilities, counts: Counts
 ) -> dict[str, Rounds]:
     """Compute metrics of the probability of COVID-19 for images drawn with replacement.
 
     Args:
         labels: (N,).
         probabilities: Of COVID-19, (N,).
-        threshold: From this probability on the answer is COVID-19.
+        threshold: From this probability on the answer is COVID-19; one for all, or of each image, (N,).
         counts: How often each image was drawn, (R, N).
 
     Returns:

@@ -27,7 +27,7 @@ from app.artifact import (
 )
 from app.engines import load_engine
 from app.errors import ArtifactError, TrainingError
-from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input
+from app.imaging import IMAGE_SIZE, to_network_input
 from training.atomic import reading, replacing
 from training.breakdown import break_down
 from training.card_facts import gather_facts
@@ -123,11 +123,13 @@ def export(
     parts = split(manifest, config.split_seed)
     cache = cache or run / "cache"
     images = _Images(
-        _load(manifest, parts.validation, cache),
-        _load(manifest, parts.test, cache),
-        _load(manifest, _calibration(parts.train, config.seed), cache).squares if int8 else None,
+        _load(manifest, parts.validation, config, cache),
+        _load(manifest, parts.test, config, cache),
+        _load(manifest, _calibration(parts.train, config.seed), config, cache).squares if int8 else None,
     )
-    rules = measure_trivial_rules(manifest.root, parts.validation, parts.test, cache)
+    rules = measure_trivial_rules(
+        manifest.root, parts.validation, parts.test, cache, preprocessing=config.preprocessing
+    )
     logits = logits_of(model, to_network_input(images.validation.squares))
     temperature = fit_temperature(logits, images.validation.labels)
 
@@ -223,8 +225,8 @@ def _digest(config: FitConfig) -> str:
     return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
 
 
-def _load(manifest: Manifest, records: tuple[Record, ...], cache: Path) -> _Part:
-    squares = load_squares(manifest.root, records, cache)
+def _load(manifest: Manifest, records: tuple[Record, ...], config: FitConfig, cache: Path) -> _Part:
+    squares = load_squares(manifest.root, records, cache, preprocessing=config.preprocessing)
     return _Part(records, squares, np.array([r.label for r in records]))
 
 
@@ -267,7 +269,7 @@ def _metadata(
         recipe=config.recipe,
         note=_note(config),
         labels=LABELS,
-        preprocessing_version=PREPROCESSING_VERSION,
+        preprocessing_version=config.preprocessing,
         inputs={"image": image},
         outputs={
             "probabilities": TensorSpec(shape=(-1, 2), minimum=0, maximum=1),

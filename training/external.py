@@ -33,7 +33,7 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
     """
     artifact = open_artifact(model)
     loaded = load_engine(engine, artifact)
-    squares = load_squares(manifest.root, manifest.records)
+    squares = load_squares(manifest.root, manifest.records, preprocessing=artifact.metadata.preprocessing_version)
     probabilities = np.concatenate([loaded.infer(images).probabilities for images in network_inputs(squares)])
     metadata, seen = artifact.metadata, count_seen(artifact, manifest)
     return Evidence(
@@ -50,9 +50,9 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
             "model digest": artifact.digest,
             **library_versions(),
         },
-        trivial_rules=_trivial_rules(manifest),
+        trivial_rules=_trivial_rules(artifact, manifest),
         trivial_rules_fitted_on="the same images",
-        look=_look(loaded, manifest),
+        look=_look(artifact, loaded, manifest),
         notes=_notes(seen, manifest),
         seen_images=seen,
     )
@@ -72,16 +72,17 @@ def _model(artifact: Artifact, manifest: Manifest, probabilities: NDArray[np.flo
     )
 
 
-def _trivial_rules(manifest: Manifest) -> Mapping[str, Mapping[str, float]]:
+def _trivial_rules(artifact: Artifact, manifest: Manifest) -> Mapping[str, Mapping[str, float]]:
     """Measure the rules on the images they are made from, which favours them; none where a class is missing."""
     if 0 in count_classes(manifest.records):
         return {}
-    return measure_trivial_rules(manifest.root, manifest.records, manifest.records)
+    preprocessing = artifact.metadata.preprocessing_version
+    return measure_trivial_rules(manifest.root, manifest.records, manifest.records, preprocessing=preprocessing)
 
 
-def _look(engine: Engine, manifest: Manifest) -> Look:
+def _look(artifact: Artifact, engine: Engine, manifest: Manifest) -> Look:
     def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        squares = load_squares(manifest.root, records)
+        squares = load_squares(manifest.root, records, preprocessing=artifact.metadata.preprocessing_version)
         return squares, np.concatenate([engine.infer(images).heatmap for images in network_inputs(squares)])
 
     return look

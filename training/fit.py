@@ -1,10 +1,10 @@
 """Train one backbone: data folder in, run folder out.
 
-A run folder holds ``config.json``, ``data.json`` (the manifest's digest), ``execution.json`` (precision,
-XLA and devices), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5`` (each stage's best epoch),
-``history-<n>.csv``, ``timing.json`` (what each epoch took), ``stage-<n>.done``, ``tensorboard/`` where TensorFlow is
-present, ``exported.json`` (the artifact that was last made of it), and ``state.npz``, from which the same command goes
-on after the last finished epoch when it was cut off.
+A run folder holds ``config.json``, ``data.json`` (digests of the manifest, and of its parts where these were given),
+``execution.json`` (precision, XLA and devices), ``stage-<n>.weights.h5`` and, of the last stage, ``best.weights.h5``
+(each stage's best epoch), ``history-<n>.csv``, ``timing.json`` (what each epoch took), ``stage-<n>.done``,
+``tensorboard/`` where TensorFlow is present, ``exported.json`` (the artifact that was last made of it), and
+``state.npz``, from which the same command goes on after the last finished epoch when it was cut off.
 """
 
 import logging
@@ -23,6 +23,7 @@ from app.errors import Diverged, TrainingError
 from training.atomic import reading
 from training.average import WeightAverage
 from training.backbones import build_model, unfreeze
+from training.balance import balanced_weights
 from training.checkpoint import BestWeights, HistoryFile, TrainingState
 from training.claim import DataIdentity, claim
 from training.config import DEFAULT_EXECUTION, Execution, FitConfig, Stage
@@ -69,6 +70,7 @@ def fit(
     run: Path,
     execution: Execution = DEFAULT_EXECUTION,
     *,
+    parts: Split | None = None,
     cache: Path | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.Model:
@@ -79,6 +81,7 @@ def fit(
         config: The recipe.
         run: The run folder; made if missing, resumed if it holds an unfinished run of the same recipe and data.
         execution: Precision, XLA and devices.
+        parts: Of the manifest, for a fold of a cross-validation; by default the 64:16:20 split of the recipe's seed.
         cache: Folder for preprocessed squares, which several runs may share; by default in the run folder.
         callbacks: Called in each stage after the run's own.
 
@@ -95,10 +98,11 @@ def fit(
         run.mkdir(parents=True, exist_ok=True)
         begun = has_begun(run)
         claim(run / "config.json", config, begun=begun)
-        claim(run / "data.json", DataIdentity(manifest=manifest.digest), begun=begun)
+        claim(run / "data.json", DataIdentity(manifest=manifest.digest, parts=parts and parts.digest), begun=begun)
         claim(run / "execution.json", execution, begun=begun)
-    parts = split(manifest, config.split_seed)
-    whole = _Run(manifest, parts, config, execution, run, cache or run / "cache", callbacks)
+    whole = _Run(
+        manifest, parts or split(manifest, config.split_seed), config, execution, run, cache or run / "cache", callbacks
+    )
     keras.utils.set_random_seed(config.seed)
     model: keras.Model | None = None
     with distributed(execution):
@@ -151,9 +155,19 @@ def read_execution(run: Path) -> Execution:
 
 
 def read_data_digest(run: Path) -> str:
-    """Read the digest of the manifest that a run was started with."""
+    """Read the digest of the manifest that a run was started with.
+
+    Raises:
+        TrainingError: It is a fold of a cross-validation, whose images are not in the parts of the usual split.
+    """
     with reading(run / "data.json"):
-        return DataIdentity.model_validate_json((run / "data.json").read_text()).manifest
+        identity = DataIdentity.model_validate_json((run / "data.json").read_text())
+    if identity.parts:
+        raise TrainingError(
+            f"{run} is a fold of a cross-validation: it was trained on images of the usual test part, or tested on "
+            "others. Train the recipe with 'fit' and take that run."
+        )
+    return identity.manifest
 
 
 def _run_stage(run: _Run, number: int) -> keras.Model:
@@ -250,8 +264,11 @@ def _data(
     datasets = []
     for records, training in ((run.parts.train, True), (run.parts.validation, False)):
         with first_process_first("preprocessed squares"):
-            squares = load_squares(run.manifest.root, records, run.cache, stage.image_size)
+            squares = load_squares(
+                run.manifest.root, records, run.cache, stage.image_size, preprocessing=config.preprocessing
+            )
         given: dict[str, Any] = {"training": training, "epoch": epoch, "share": share_of(run.execution)}
+        given["weights"] = balanced_weights(records, run.config.balance)
         if run.config.has_constant_features(stage):
             features = _features(model, XrayDataset(squares, one_hot(records), config, training=False))
             datasets.append(FeatureDataset(features, one_hot(records), config, **given))

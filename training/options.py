@@ -1,5 +1,7 @@
 """What the commands share: options that several of them take, how these are read, and how errors are told."""
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ import typer
 from rich.console import Console
 
 from app.errors import CxrError
+from app.imaging import PREPROCESSING_VERSIONS
 from training.config import RECIPES, BackboneName, Execution, FitConfig, Precision, read_recipe
 
 if TYPE_CHECKING:
@@ -30,6 +33,17 @@ Weights = Annotated[str | None, typer.Option(help="'imagenet', 'random', or a Ke
 BatchSize = Annotated[int | None, typer.Option(min=2, help="Images a step.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="At most, in every stage.")]
 PrecisionOption = Annotated[Precision, typer.Option("--precision", help="What is computed in; weights stay float32.")]
+PreprocessingOption = Annotated[
+    int,
+    typer.Option(
+        "--preprocessing",
+        min=min(PREPROCESSING_VERSIONS),
+        max=max(PREPROCESSING_VERSIONS),
+        help="Its version: "
+        + "; ".join(f"{number}, {words}" for number, words in PREPROCESSING_VERSIONS.items())
+        + ".",
+    ),
+]
 Float16Softmax = Annotated[bool, typer.Option("--float16-softmax", help="With mixed_float16.")]
 Xla = Annotated[bool | None, typer.Option("--xla/--no-xla", help="By default as Keras decides.")]
 Devices = Annotated[
@@ -92,6 +106,11 @@ def say_how_split(manifest: "Manifest") -> None:
     if not manifest.grouped:
         note = "metadata.csv does not give every image a group: a patient may be in two parts of the split."
         STDERR.print(note, soft_wrap=True)
+
+
+def command_line() -> str:
+    """Return the command as it was typed, for the record."""
+    return shlex.join(["python", "-m", "training", *sys.argv[1:]])
 
 
 @contextmanager

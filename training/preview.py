@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from app.imaging import IMAGE_SIZE, to_square
+from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSIONS, to_square
 from training.images import map_images
 from training.manifest import LABELS, Manifest, Record, count_classes
 from training.plots import draw_class_counts, draw_images
 
 
-def preview(manifest: Manifest, out: Path, seed: int, count: int) -> tuple[Path, Path]:
+def preview(manifest: Manifest, out: Path, seed: int, count: int, preprocessing: int) -> tuple[Path, Path]:
     """Draw preprocessed images and the class counts.
 
     Args:
@@ -19,6 +19,7 @@ def preview(manifest: Manifest, out: Path, seed: int, count: int) -> tuple[Path,
         out: Folder of the figures.
         seed: Of the choice of images: equal seed and data, equal files.
         count: Images to show, as many of each class as there are for it.
+        preprocessing: Its version.
 
     Returns:
         The two PNG files.
@@ -27,8 +28,9 @@ def preview(manifest: Manifest, out: Path, seed: int, count: int) -> tuple[Path,
         TrainingError: One of the images cannot be read.
     """
     chosen = choose(manifest, seed, count)
-    squares = np.stack(map_images(manifest.root, chosen, lambda image: to_square(image.pixels)))
-    title = f"What the network sees: {IMAGE_SIZE} x {IMAGE_SIZE} pixels, aspect ratio not kept (seed {seed})"
+    squares = np.stack(map_images(manifest.root, chosen, lambda image: to_square(image.pixels, version=preprocessing)))
+    how = f"{PREPROCESSING_VERSIONS[preprocessing]} (preprocessing version {preprocessing})"
+    title = f"What the network sees: {IMAGE_SIZE} x {IMAGE_SIZE} pixels, {how}; seed {seed}"
     files = out / "images.png", out / "class_counts.png"
     draw_images(squares, [record.label for record in chosen], title, files[0])
     draw_class_counts(count_classes(manifest.records), files[1])

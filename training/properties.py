@@ -13,7 +13,12 @@ from training.squares import load_squares
 
 
 def measure_trivial_rules(
-    root: Path, fitted_on: Sequence[Record], measured_on: Sequence[Record], cache: Path | None = None
+    root: Path,
+    fitted_on: Sequence[Record],
+    measured_on: Sequence[Record],
+    cache: Path | None = None,
+    *,
+    preprocessing: int,
 ) -> dict[str, dict[str, float]]:
     """Measure what a rule on each trivial property reaches.
 
@@ -22,13 +27,14 @@ def measure_trivial_rules(
         fitted_on: Images that choose a rule's direction and threshold; both classes are among them.
         measured_on: Images that it is measured on.
         cache: Folder of preprocessed squares.
+        preprocessing: Its version: brightness and contrast are those of what the model sees.
 
     Returns:
         As ``evaluate.trivial_rules``.
     """
     fitted, measured = (
         (
-            trivial_properties(root, records, load_squares(root, records, cache)),
+            trivial_properties(root, records, load_squares(root, records, cache, preprocessing=preprocessing)),
             np.array([record.label for record in records]),
         )
         for records in (fitted_on, measured_on)

@@ -1,5 +1,6 @@
 """A recipe in words."""
 
+from app.imaging import PREPROCESSING_VERSIONS
 from training.config import FitConfig, Stage
 
 
@@ -12,7 +13,8 @@ def stage_text(stage: Stage, config: FitConfig) -> str:
     cosine = f"the first of a cosine over {stage.schedule_epochs}, " if stage.schedule_epochs else ""
     plateau = f", times {stage.plateau.factor:g} on a plateau" if stage.plateau else ""
     return (
-        f"At most {stage.epochs} epochs, {cosine}at {stage.image_size} pixels, {_learning(stage)}; "
+        f"At most {stage.epochs} epochs, {cosine}at {stage.image_size} pixels, "
+        f"{PREPROCESSING_VERSIONS[config.preprocessing]}, {_learning(stage)}; "
         f"{stage.optimizer}, learning rate {stage.peak_learning_rate:g} to {stage.final_learning_rate:g}{plateau}; "
         f"mixup {effective.mixup_alpha:g}; "
         f"augmentation: {', '.join(f'{name} {value:g}' for name, value in changes.items()) or 'none'}."

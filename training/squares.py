@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.imaging import IMAGE_SIZE, PREPROCESSING_VERSION, to_network_input, to_square
+from app.imaging import IMAGE_SIZE, to_network_input, to_square
 from training.images import map_images
 from training.manifest import Record
 
@@ -19,7 +19,7 @@ BATCH: Final = 8
 
 
 def load_squares(
-    root: Path, records: Sequence[Record], cache: Path | None = None, size: int = IMAGE_SIZE
+    root: Path, records: Sequence[Record], cache: Path | None = None, size: int = IMAGE_SIZE, *, preprocessing: int
 ) -> NDArray[np.uint8]:
     """Decode and preprocess images, or read the result of an earlier call.
 
@@ -28,6 +28,7 @@ def load_squares(
         records: Which images.
         cache: Folder for the result, named by a digest of everything it depends on; None: no cache.
         size: Side of the squares in pixels.
+        preprocessing: Its version, that of the model which the squares are for.
 
     Returns:
         Grey levels, uint8, shape (N, size, size), in the order of the records.
@@ -35,12 +36,12 @@ def load_squares(
     Raises:
         TrainingError: Images cannot be read; the message names them.
     """
-    key = "\n".join([f"preprocessing {PREPROCESSING_VERSION}, size {size}", *(r.sha256 for r in records)])
+    key = "\n".join([f"preprocessing {preprocessing}, size {size}", *(r.sha256 for r in records)])
     path = cache / f"squares-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy" if cache else None
     if path and path.exists():
         with suppress(ValueError, EOFError):  # A damaged cache is made anew.
             return np.asarray(np.load(path, allow_pickle=False))
-    squares = np.stack(map_images(root, records, lambda image: to_square(image.pixels, size)))
+    squares = np.stack(map_images(root, records, lambda image: to_square(image.pixels, size, version=preprocessing)))
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}.npy")

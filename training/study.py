@@ -91,7 +91,7 @@ def train(study: Study, command: str) -> None:
             is of another run.
     """
     waiting = [run for run in study.config.runs if not study.has_ended(run)]
-    _check_weights(waiting)
+    check_weights(waiting)
     if waiting:
         _check_images(study)
     claim(study.folder / "study.json", study.config)  # Only now: what cannot begin takes no folder.
@@ -105,7 +105,7 @@ def train(study: Study, command: str) -> None:
         except Diverged as error:
             logger.warning("%s", error)
             mark_diverged(study, run, error)
-        _forget_models()
+        forget_models()
 
 
 def export_run(
@@ -140,19 +140,25 @@ def _export_once(study: Study, run: FitConfig, models: Path) -> Artifact:
     return find_exported(study.run_folder(run), models) or export_run(study, run, models)
 
 
-def _check_weights(runs: list[FitConfig]) -> None:
-    """Load the weights that the runs start from, so that the last backbone's are not found missing after hours."""
+def check_weights(runs: Sequence[FitConfig]) -> None:
+    """Load the weights that the runs start from, so that the last backbone's are not found missing after hours.
+
+    Raises:
+        TrainingError: They cannot be had, or do not fit.
+    """
     for run in {(run.backbone, run.weights): run for run in runs if run.weights != "random"}.values():
         build_model(run)
-        _forget_models()
+        forget_models()
 
 
 def _check_images(study: Study) -> None:
     """Decode every image, so that none of the test part is found unreadable after hours; training reads the cache."""
-    for records in study.parts.parts().values():
-        load_squares(study.manifest.root, records, study.cache)
+    for preprocessing in {run.preprocessing for run in study.config.runs}:
+        for records in study.parts.parts().values():
+            load_squares(study.manifest.root, records, study.cache, preprocessing=preprocessing)
 
 
-def _forget_models() -> None:
+def forget_models() -> None:
+    """Let go of the networks that were built so far."""
     keras.utils.clear_session()
     gc.collect()

@@ -149,7 +149,13 @@ def read_evidence(study: Study) -> Evidence:
         winner=winner,
         winner_rule=WINNER_RULE,
         environment=environment,
-        trivial_rules=measure_trivial_rules(study.manifest.root, study.parts.validation, study.parts.test, study.cache),
+        trivial_rules=measure_trivial_rules(
+            study.manifest.root,
+            study.parts.validation,
+            study.parts.test,
+            study.cache,
+            preprocessing=models[winner].run.preprocessing,
+        ),
         trivial_rules_fitted_on="validation",
         look=_look(study, models[winner]),
         limit=study.config.limit,
@@ -250,7 +256,7 @@ def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[n
 
 def _look(study: Study, winner: TrainedModel) -> Look:
     def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        squares = load_squares(study.manifest.root, records)
+        squares = load_squares(study.manifest.root, records, preprocessing=winner.run.preprocessing)
         network = Network(load_best(study.run_folder(winner.run), winner.run), winner.temperature)
         heatmaps = [np.asarray(network.outputs(images)["heatmap"]) for images in network_inputs(squares)]
         return squares, np.concatenate(heatmaps)

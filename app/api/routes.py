@@ -137,12 +137,17 @@ async def predict(
     tags=["prediction"],
 )
 async def explain(request: Request) -> Response:
-    """Answer the image with the heatmap over it: what speaks for COVID-19 in the eyes of the model."""
+    """Answer the image with the heatmap over it: what speaks for COVID-19 in the eyes of the model.
+
+    The heatmap covers the part of the image that the model saw, `input.seen_region` of `/predict`.
+    """
     service = _service(request)
     with service.admit():
         answered = await _answer(request, with_preview=True)
         with _encoding(service):
-            png = await service.run(overlay_png, answered.decoded.preview, answered.prediction.heatmap)
+            decoded, heatmap = answered.decoded, answered.prediction.heatmap
+            size = (decoded.facts.width, decoded.facts.height)
+            png = await service.run(overlay_png, decoded.preview, heatmap, answered.seen, size)
             return Response(png, media_type="image/png")
 
 

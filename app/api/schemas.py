@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.artifact import Metadata
-from app.imaging import ImageFacts
+from app.imaging import ImageFacts, Region
 from app.overlay import PREVIEW_SIDE
 from app.service import Answered
 
@@ -22,6 +22,15 @@ class Warning(_Answer):  # noqa: A001 - the interface's own word
     message: str
 
 
+class SeenRegion(_Answer):
+    """A part of the upright image, in its pixels."""
+
+    left: int = Field(description="Columns to its left.")
+    top: int = Field(description="Rows above it.")
+    width: int = Field(description="Its columns.")
+    height: int = Field(description="Its rows.")
+
+
 class Input(_Answer):
     """What was decoded."""
 
@@ -30,6 +39,10 @@ class Input(_Answer):
     height: int = Field(description="Rows of the upright image.")
     bits: int = Field(description="Bits a sample as stored.")
     photometric_interpretation: str | None = Field(None, description="DICOM (0028,0004); null for other formats.")
+    seen_region: SeenRegion = Field(
+        description="The part that the model saw, and that the heatmap is of: the whole image where the model's "
+        "preprocessing_version is 1, the centre square where it is 2."
+    )
 
 
 class ModelIdentity(_Answer):
@@ -50,7 +63,9 @@ class PredictionAnswer(_Answer):
     input: Input
     warnings: tuple[Warning, ...]
     heatmap: list[list[float]] | None = Field(
-        None, description="With ?explain=true: Grad-CAM of the COVID-19 logit in 0..1, rows from top to bottom."
+        None,
+        description="With ?explain=true: Grad-CAM of the COVID-19 logit in 0..1 over input.seen_region, rows from "
+        "top to bottom.",
     )
     preview: str | None = Field(
         None,
@@ -73,6 +88,7 @@ class PredictionAnswer(_Answer):
                     "height": 2022,
                     "bits": 12,
                     "photometric_interpretation": "MONOCHROME1",
+                    "seen_region": {"left": 0, "top": 0, "width": 2022, "height": 2022},
                 },
                 "warnings": [],
                 "heatmap": None,
@@ -127,8 +143,8 @@ def prediction_answer(
         probabilities=prediction.probabilities,
         threshold=threshold,
         model=identity,
-        input=_input(facts),
-        warnings=tuple(Warning(code=w.code, message=w.message) for w in facts.warnings),
+        input=_input(facts, answered.seen),
+        warnings=tuple(Warning(code=w.code, message=w.message) for w in answered.warnings),
         heatmap=_rows(prediction.heatmap) if explain else None,
         preview=base64.b64encode(preview).decode() if preview else None,
         request_id=request_id,
@@ -136,13 +152,14 @@ def prediction_answer(
     )
 
 
-def _input(facts: ImageFacts) -> Input:
+def _input(facts: ImageFacts, seen: Region) -> Input:
     return Input(
         format=facts.format,
         width=facts.width,
         height=facts.height,
         bits=facts.bits,
         photometric_interpretation=facts.photometric_interpretation,
+        seen_region=SeenRegion(left=seen.left, top=seen.top, width=seen.width, height=seen.height),
     )
 
 

@@ -17,7 +17,7 @@ from app.client._exceptions import (
     Unauthorized,
     UnexpectedAnswer,
 )
-from app.client._results import ImageWarning, InputFacts, Model, ModelIdentity, Prediction
+from app.client._results import ImageWarning, InputFacts, Model, ModelIdentity, Prediction, Region
 from app.client._upload import Image
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "ModelIdentity",
     "Prediction",
     "Refused",
+    "Region",
     "ServerFailed",
     "Unauthorized",
     "UnexpectedAnswer",

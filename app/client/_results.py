@@ -34,6 +34,23 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True)
+class Region:
+    """A part of the upright image, in its pixels.
+
+    Attributes:
+        left: Columns to its left.
+        top: Rows above it.
+        width: Its columns.
+        height: Its rows.
+    """
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class InputFacts:
     """What the service decoded.
 
@@ -43,6 +60,7 @@ class InputFacts:
         height: Rows of the upright image.
         bits: Bits a sample as stored.
         photometric_interpretation: DICOM (0028,0004); None for other formats.
+        seen_region: The part that the model saw, and that the heatmap is of.
     """
 
     format: str
@@ -50,6 +68,7 @@ class InputFacts:
     height: int
     bits: int
     photometric_interpretation: str | None
+    seen_region: Region
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,8 @@ class Prediction:
         model: Which model answered.
         input: What was decoded.
         warnings: About the image.
-        heatmap: Grad-CAM of the COVID-19 logit in 0..1, rows from top to bottom; None unless asked for.
+        heatmap: Grad-CAM of the COVID-19 logit in 0..1 over ``input.seen_region``, rows from top to bottom; None unless
+            asked for.
         request_id: Under which the service's log has the request.
         timings_ms: Milliseconds by stage.
         raw: The JSON as it came.
@@ -243,7 +263,12 @@ def _input(source: dict[str, Any]) -> InputFacts:
         height=_field(source, "height", int),
         bits=_field(source, "bits", int),
         photometric_interpretation=photometric if isinstance(photometric, str) else None,
+        seen_region=_region(_field(source, "seen_region", dict)),
     )
+
+
+def _region(source: dict[str, Any]) -> Region:
+    return Region(*(_field(source, name, int) for name in ("left", "top", "width", "height")))
 
 
 def _heatmap(rows: object) -> tuple[tuple[float, ...], ...] | None:

@@ -13,7 +13,6 @@ from app.decoding.messages import ANSWER, DECODED, FAILED, OUT_OF_MEMORY, REFUSE
 from app.errors import UploadError
 from app.imaging import to_square
 from app.imaging.decode import decode
-from app.imaging.grey import DecodeLimits
 from app.logs import describe_exception
 from app.memory import give_back_free_memory
 from app.overlay import preview_of
@@ -35,7 +34,7 @@ def serve(connection: socket.socket, terms: Terms) -> None:
         size, with_preview = REQUEST.unpack(request)
         signal.setitimer(signal.ITIMER_PROF, terms.cpu_seconds)
         start = time.process_time()
-        for part in _answer(receive(connection, size), terms.limits, with_preview=with_preview):
+        for part in _answer(receive(connection, size), terms, with_preview=with_preview):
             connection.sendall(part)
         signal.setitimer(signal.ITIMER_PROF, 0)
         if time.process_time() - start > _LARGE_SECONDS:
@@ -49,9 +48,9 @@ def _await_request(connection: socket.socket) -> bytes:
     return receive(connection, REQUEST.size)
 
 
-def _answer(data: bytes, limits: DecodeLimits, *, with_preview: bool) -> list[bytes]:
+def _answer(data: bytes, terms: Terms, *, with_preview: bool) -> list[bytes]:
     try:
-        return _decoded(data, limits, with_preview=with_preview)
+        return _decoded(data, terms, with_preview=with_preview)
     except UploadError as error:
         if _is_out_of_memory(error):
             return [ANSWER.pack(OUT_OF_MEMORY, 0, 0, 0)]
@@ -66,10 +65,10 @@ def _answer(data: bytes, limits: DecodeLimits, *, with_preview: bool) -> list[by
         gc.collect()  # Exceptions can hold images in cycles: the next one needs the memory.
 
 
-def _decoded(data: bytes, limits: DecodeLimits, *, with_preview: bool) -> list[bytes]:
-    image = decode(data, limits)
+def _decoded(data: bytes, terms: Terms, *, with_preview: bool) -> list[bytes]:
+    image = decode(data, terms.limits)
     facts = json.dumps(asdict(image.facts)).encode()
-    square = to_square(image.pixels)
+    square = to_square(image.pixels, version=terms.preprocessing_version)
     if not with_preview:
         return [ANSWER.pack(DECODED, len(facts), 0, 0), facts, square.tobytes()]
     preview = preview_of(image.pixels)

@@ -45,10 +45,12 @@ class Terms:
     Attributes:
         limits: What to accept.
         cpu_seconds: Processor time for one image; the kernel ends a decoder that takes more.
+        preprocessing_version: Of the model that the squares are for.
     """
 
     limits: DecodeLimits
     cpu_seconds: float
+    preprocessing_version: int
 
     def to_json(self) -> str:
         """Write them down for ``from_json``."""
@@ -59,7 +61,7 @@ class Terms:
         """Read what ``to_json`` wrote."""
         terms = json.loads(text)
         limits = terms["limits"]
-        return cls(DecodeLimits(**{**limits, "modalities": tuple(limits["modalities"])}), terms["cpu_seconds"])
+        return cls(**{**terms, "limits": DecodeLimits(**{**limits, "modalities": tuple(limits["modalities"])})})
 
 
 def receive(connection: socket.socket, size: int) -> bytes:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import CorruptImage, TooManyPixels
+from app.imaging.preprocess import Region
 
 ACCEPTED_FORMATS: Final = "PNG, JPEG, WebP, TIFF, BMP and DICOM"
 
@@ -16,6 +18,14 @@ RADIOGRAPH_MODALITIES: Final = ("CR", "DX", "RG")
 
 LOW_RESOLUTION_SIDE: Final = 224
 """A shorter side below the network input's is enlarged, which adds no detail. Source: the input's side."""
+
+LEAST_SEEN: Final = Fraction(2, 3)
+"""Of an image's area: where the network sees less, the sender is warned.
+
+The centre square of an image of 3:2 is two thirds of it. The usual receptor for a chest, 35 x 43 cm, has sides of 1.23,
+a child's 18 x 24 cm of 1.33. Of the 1,684 radiographs of the shipped model's data set 7 are beyond 1.5 (0.4 %), and 44
+beyond 1.34: to warn about the usual would teach people not to read warnings.
+"""
 
 LevelMapping: TypeAlias = Callable[[NDArray[np.number]], NDArray[np.uint8]]
 """Turns an array of stored levels into grey levels, uint8, of the same shape."""
@@ -124,6 +134,24 @@ def resolution_warnings(width: int, height: int) -> tuple[ImageWarning, ...]:
         "and holds less detail than the images the model was trained on."
     )
     return (ImageWarning("low_resolution", message),)
+
+
+def region_warnings(width: int, height: int, seen: Region) -> tuple[ImageWarning, ...]:
+    """Warn about an image of which the network sees less than two thirds.
+
+    Args:
+        width: Columns of the upright image.
+        height: Rows of the upright image.
+        seen: The part that the network sees, a square.
+    """
+    if Fraction(seen.width * seen.height, width * height) >= LEAST_SEEN:
+        return ()
+    message = (
+        f"The image is {width} x {height} pixels; the model saw only its centre square, {seen.width} x {seen.height}. "
+        "Nothing outside had a part in the answer: where the lungs reach beyond, crop the image to the chest and send "
+        "that."
+    )
+    return (ImageWarning("centre_square_only", message),)
 
 
 def map_levels(samples: NDArray[np.number], mapping: LevelMapping) -> NDArray[np.uint8]:

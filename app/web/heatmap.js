@@ -4,16 +4,18 @@
 const SHARPNESS = -0.5;
 
 /**
- * Draw a heatmap: black through red to yellow, transparent where it is cold.
+ * Draw a heatmap over the part of a picture that it is of: black through red to yellow, transparent where it is cold.
  *
- * @param {HTMLCanvasElement} canvas - Takes the given size.
+ * @param {HTMLCanvasElement} canvas - Takes the picture's size.
  * @param {number[][]} rows - Values in 0..1, from top to bottom.
- * @param {number} width - Pixels.
- * @param {number} height - Pixels.
+ * @param {HTMLImageElement} picture - The whole image, reduced.
+ * @param {Object} input - Of the answer: the image's own size, and `seen_region` in its pixels.
  */
-export function drawHeatmap(canvas, rows, width, height) {
-  Object.assign(canvas, { width, height });
+export function drawHeatmap(canvas, rows, picture, { width: columns, height: lines, seen_region: seen }) {
+  Object.assign(canvas, { width: picture.naturalWidth, height: picture.naturalHeight });
   const context = canvas.getContext("2d");
+  const [left, width] = span(seen.left, seen.width, columns, canvas.width);
+  const [top, height] = span(seen.top, seen.height, lines, canvas.height);
   const image = context.createImageData(width, height);
   const wide = rows.map((row) => enlarge(row, width));
   for (let x = 0; x < width; x++) {
@@ -26,7 +28,13 @@ export function drawHeatmap(canvas, rows, width, height) {
       );
     }
   }
-  context.putImageData(image, 0, 0);
+  context.putImageData(image, left, top);
+}
+
+/** Find a stretch of an image's side in a picture of so many pixels: its first pixel, and how many it has. */
+function span(start, length, whole, pixels) {
+  const first = Math.min(Math.round((start * pixels) / whole), pixels - 1);
+  return [first, Math.max(Math.round(((start + length) * pixels) / whole) - first, 1)];
 }
 
 /** Interpolate values to `size` of them; at the ends with those neighbours that there are. */

@@ -50,6 +50,7 @@ const en = {
   heatmap: "Heatmap over the image",
   opacity: "Heatmap opacity",
   heatmapNote: "Red to yellow: what spoke for COVID-19 in this model. It does not locate disease.",
+  seenNote: "The model saw the outlined part alone; the rest, shaded, had no part in the answer.",
   announced: "{name}: {label}. Probability of {positive} {probability}, threshold {threshold}. Not a diagnosis.",
   announcedWarnings: "Warnings: {count}.",
 
@@ -146,6 +147,7 @@ const ko = {
   heatmap: "영상 위에 겹친 히트맵",
   opacity: "히트맵 불투명도",
   heatmapNote: "빨강에서 노랑: 이 모델이 COVID-19의 근거로 본 부분입니다. 병변의 위치를 나타내지 않습니다.",
+  seenNote: "모델은 윤곽선으로 표시한 부분만 보았습니다. 어둡게 표시한 나머지는 응답에 반영되지 않았습니다.",
   announced: "{name}: {label}. {positive} 확률 {probability}, 임계값 {threshold}. 진단이 아닙니다.",
   announcedWarnings: "경고 {count}건.",
 

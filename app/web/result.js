@@ -78,8 +78,9 @@ export class Result {
     await image.decode();
     this.#release();
     const canvas = this.#find(".heatmap");
-    drawHeatmap(canvas, answer.heatmap, image.naturalWidth, image.naturalHeight);
+    drawHeatmap(canvas, answer.heatmap, image, answer.input);
     say(canvas, { sayLabel: "heatmap" });
+    this.#outline(answer.input);
   }
 
   /** @param {Problem} problem */
@@ -133,6 +134,21 @@ export class Result {
     say(this.#find(".fact-image"), facts.interpretation ? "dicomFacts" : "imageFacts", facts);
     say(this.#find(".fact-model"), "modelVersion", model);
     quote(this.#find(".fact-request"), request);
+  }
+
+  /** Where the model saw a part of the image alone, show which; the film is a square with the image in its middle. */
+  #outline({ width, height, seen_region: seen }) {
+    if (seen.width === width && seen.height === height) return;
+    const side = Math.max(width, height);
+    const percentages = {
+      left: seen.left + (side - width) / 2,
+      top: seen.top + (side - height) / 2,
+      width: seen.width,
+      height: seen.height,
+    };
+    const outline = this.#find(".seen");
+    for (const [name, pixels] of Object.entries(percentages)) outline.style[name] = `${(100 * pixels) / side}%`;
+    outline.hidden = this.#find(".seen-note").hidden = false;
   }
 
   #setOpacity() {

@@ -32,6 +32,7 @@ class Reference:
         label: Of the positive class.
         probabilities: Of the positive class, by file.
         tolerance: Largest difference between two engines or batch sizes.
+        preprocessing_version: The artifact's.
     """
 
     model: str
@@ -40,6 +41,11 @@ class Reference:
     label: str
     probabilities: tuple[float, ...]
     tolerance: float
+    preprocessing_version: int
+
+    def square(self, file: bytes) -> np.ndarray:
+        """Decode and preprocess a file as the model wants it, uint8 (224, 224)."""
+        return preprocessed(file, self.preprocessing_version)
 
     def require(self, index: int, probability: float, who: str) -> None:
         """Hold an answer to what the engine answers to this file.
@@ -61,9 +67,9 @@ def service_engine(artifact: Artifact, batch_size: int = 1) -> Engine:
     return load_engine("openvino", artifact, precision="auto", batch_size=batch_size)
 
 
-def network_input(files: list[bytes]) -> np.ndarray:
-    """Decode and preprocess, float32 (N, 224, 224, 3) in 0..1."""
-    return to_network_input(np.stack([to_square(decode(file).pixels) for file in files]))
+def preprocessed(file: bytes, version: int) -> np.ndarray:
+    """Decode and preprocess a file, uint8 (224, 224)."""
+    return to_square(decode(file).pixels, version=version)
 
 
 def make_reference(model: Path, files: tuple[bytes, ...]) -> Reference:
@@ -77,8 +83,9 @@ def make_reference(model: Path, files: tuple[bytes, ...]) -> Reference:
         engine = service_engine(artifact)
     except CxrError as error:
         raise SystemExit(str(error)) from error
-    answers = [engine.infer(network_input([file])).probabilities[0, POSITIVE] for file in files]
     metadata = artifact.metadata
+    squares = [preprocessed(file, metadata.preprocessing_version) for file in files]
+    answers = [engine.infer(to_network_input(square[np.newaxis])).probabilities[0, POSITIVE] for square in squares]
     tolerance = metadata.tolerances.get(engine.precision, _TOLERANCE)
     return Reference(
         model=f"{metadata.name}/{metadata.version}, {engine.precision}",
@@ -87,6 +94,7 @@ def make_reference(model: Path, files: tuple[bytes, ...]) -> Reference:
         label=metadata.labels[POSITIVE],
         probabilities=tuple(map(float, answers)),
         tolerance=tolerance["probabilities"] if isinstance(tolerance, dict) else tolerance,
+        preprocessing_version=metadata.preprocessing_version,
     )
 
 

@@ -12,9 +12,8 @@ import numpy as np
 
 from app.artifact import open_artifact
 from app.engines import usable_cores
-from app.imaging import to_network_input, to_square
-from app.imaging.decode import decode
-from benchmarks.harness.reference import service_engine
+from app.imaging import to_network_input
+from benchmarks.harness.reference import preprocessed, service_engine
 
 Answer = dict[str, dict[str, float]]
 
@@ -26,17 +25,17 @@ class BatchClassifier:
         """Load the model folder, compiled for one image and for full batches."""
         artifact = open_artifact(model)
         self._labels = artifact.metadata.labels
+        self._preprocessing_version = artifact.metadata.preprocessing_version
         self._engine = service_engine(artifact, batch_size)
         self._decoders = ThreadPoolExecutor(usable_cores())
 
     def predict(self, files: Sequence[bytes]) -> list[Answer]:
         """Decode, preprocess and run the files as one batch."""
-        squares = list(self._decoders.map(_square, files))
+        squares = list(self._decoders.map(self._square, files))
         outputs = self._engine.infer(to_network_input(np.stack(squares)))
         return [
             {"probabilities": dict(zip(self._labels, map(float, row), strict=True))} for row in outputs.probabilities
         ]
 
-
-def _square(file: bytes) -> np.ndarray:
-    return to_square(decode(file).pixels)
+    def _square(self, file: bytes) -> np.ndarray:
+        return preprocessed(file, self._preprocessing_version)

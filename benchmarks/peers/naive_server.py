@@ -1,7 +1,8 @@
 """What a user would otherwise write: FastAPI and ``tf.saved_model.load``, one call a request.
 
 Run with the SavedModel's folder and a port. TensorFlow and uvicorn keep their defaults: TensorFlow uses all cores, and
-the endpoint, not being async, runs on Starlette's threads.
+the endpoint, not being async, runs on Starlette's threads. It resizes whole images: the benchmarks' are square, and
+every preprocessing version makes the same of these.
 """
 
 import io

@@ -15,8 +15,8 @@ class ThreadDecoders:
     """Decodes in the thread that calls, in place of ``app.decoding.decoders.Decoders``."""
 
     def __init__(self, terms: Terms, *_: object) -> None:
-        """Take the limits, and nothing of what fences a process in."""
-        self._limits = terms.limits
+        """Take the terms, and nothing of what fences a process in."""
+        self._terms = terms
 
     def start(self) -> None:
         """Do nothing: there is nothing to start."""
@@ -26,8 +26,9 @@ class ThreadDecoders:
 
     def decode(self, data: bytes, *, with_preview: bool) -> Decoded:
         """Decode and preprocess one upload."""
-        image = decode(data, self._limits)
-        return Decoded(image.facts, to_square(image.pixels), preview_of(image.pixels) if with_preview else None)
+        image = decode(data, self._terms.limits)
+        square = to_square(image.pixels, version=self._terms.preprocessing_version)
+        return Decoded(image.facts, square, preview_of(image.pixels) if with_preview else None)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import TypeAlias
 
@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.artifact import Outputs
+from app.decoding.messages import Terms
 from app.decoding.processes import Decoded
 from app.engines import Engine
 from app.imaging import to_square
@@ -39,12 +40,12 @@ class ServiceClient(httpx.Client):
         failures: Why it cannot.
     """
 
-    def __init__(self, **settings: object) -> None:
+    def __init__(self, described: Mapping[str, object], **settings: object) -> None:
         self.ended = threading.Event()
         self.failures: list[Exception] = []
         chosen = Settings(**settings)
         keys = KeyRing(chosen.api_keys_file) if chosen.api_keys_file else None
-        app = create_app(chosen, artifact(), keys, on_ready=self.ended.set, on_failure=self._fail)
+        app = create_app(chosen, artifact(**described), keys, on_ready=self.ended.set, on_failure=self._fail)
         self.service: Service = app.state.service
         self._server = Server(app)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -70,7 +71,8 @@ class ServiceClient(httpx.Client):
 class ThreadDecoders:
     """Decodes in the calling thread: a test of the way through the service needs no processes."""
 
-    def __init__(self, *_: object) -> None: ...
+    def __init__(self, terms: Terms, *_: object) -> None:
+        self._terms = terms
 
     def start(self) -> None: ...
 
@@ -78,7 +80,8 @@ class ThreadDecoders:
 
     def decode(self, data: bytes, *, with_preview: bool) -> Decoded:
         image = decode(data)
-        return Decoded(image.facts, to_square(image.pixels), preview_of(image.pixels) if with_preview else None)
+        square = to_square(image.pixels, version=self._terms.preprocessing_version)
+        return Decoded(image.facts, square, preview_of(image.pixels) if with_preview else None)
 
 
 class BlockingEngine(FakeEngine):
@@ -134,13 +137,15 @@ class RecordingEngine(FakeEngine):
 
 @pytest.fixture
 def serve(monkeypatch: pytest.MonkeyPatch) -> Serve:
-    """Serve with what a function gives in place of a loaded engine."""
+    """Serve with what a function gives in place of a loaded engine, an artifact that may be described otherwise."""
 
     @contextmanager
-    def serve(load: Callable[[], Engine], *, wait: bool = True, **settings: object) -> Iterator[ServiceClient]:
+    def serve(
+        load: Callable[[], Engine], *, wait: bool = True, described: Mapping[str, object] = {}, **settings: object
+    ) -> Iterator[ServiceClient]:
         monkeypatch.setattr("app.service.load_engine", lambda *_, **__: load())
         monkeypatch.setattr("app.service.Decoders", ThreadDecoders)
-        with closing(ServiceClient(**settings)) as client:
+        with closing(ServiceClient(described, **settings)) as client:
             if wait:
                 assert client.ended.wait(WAIT_SECONDS)
             yield client

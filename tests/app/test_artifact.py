@@ -19,6 +19,7 @@ from app.artifact import (
     open_artifact,
 )
 from app.errors import ArtifactError
+from app.imaging import PREPROCESSING_VERSIONS
 from tests.app.fakes import TOLERANCE, FakeEngine, golden, metadata, write_artifact
 
 WEIGHTS = "variables/variables.data-00000-of-00001"
@@ -59,6 +60,12 @@ def test_digest_stands_for_the_whole_artifact(tmp_path: Path) -> None:
     assert open_artifact(other.path).digest != first.digest
 
 
+@pytest.mark.parametrize("version", PREPROCESSING_VERSIONS)
+def test_opens_models_of_every_preprocessing(tmp_path: Path, version: int) -> None:
+    artifact = open_artifact(write_artifact(tmp_path / "1", preprocessing_version=version))
+    assert artifact.metadata.preprocessing_version == version
+
+
 def test_model_folder_means_its_highest_version(tmp_path: Path) -> None:
     for version in (9, 10, 2):
         write_artifact(tmp_path / str(version), version=version)
@@ -90,7 +97,10 @@ def test_a_data_card_is_read_where_there_is_one(tmp_path: Path) -> None:
         (lambda folder: (folder / METADATA).write_text('{"name": '), [METADATA, "not valid", "JSON"]),
         (lambda folder: (folder / METADATA).write_text("{}"), [METADATA, "format_version", "required"]),
         (lambda folder: change_metadata(folder, threshold=2), [METADATA, "threshold"]),
-        (lambda folder: change_metadata(folder, preprocessing_version=7), [METADATA, "preprocessing_version 7", "1"]),
+        (
+            lambda folder: change_metadata(folder, preprocessing_version=3),
+            [METADATA, "preprocessing_version 3; this service reads 1 or 2."],
+        ),
         (lambda folder: change_metadata(folder, format_version=3), [METADATA, "format_version 3", "1"]),
         (lambda folder: flip_byte(folder / WEIGHTS), [WEIGHTS, "damaged", "SHA-256"]),
         (lambda folder: flip_byte(folder / GOLDEN), [GOLDEN, "damaged"]),

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import asdict
 
 import httpx
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from pydicom.uid import JPEG2000Lossless
 
 from app.artifact import Artifact
+from app.imaging import seen_region
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
 
@@ -71,6 +73,7 @@ def test_answer_holds_what_the_design_says(server: Server, shipped: Artifact) ->
     assert answer["label"] == ("COVID-19" if reached else "non-COVID")
     assert answer["input"] == {
         "format": "PNG", "width": 256, "height": 320, "bits": 8, "photometric_interpretation": None,
+        "seen_region": asdict(seen_region(256, 320, version=shipped.metadata.preprocessing_version)),
     }  # fmt: skip
     assert answer["warnings"] == []
     assert answer["heatmap"] is None

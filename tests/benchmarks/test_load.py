@@ -20,7 +20,7 @@ from tests.app.server import Server
 needs_wrk = pytest.mark.skipif(not shutil.which("wrk"), reason="wrk is not installed")
 
 IMAGES = Radiographs((b"first", b"second"), "two")
-REFERENCE = Reference("m/1, f32", Path("m"), "f32", "COVID-19", (0.25, 0.75), 0.001)
+REFERENCE = Reference("m/1, f32", Path("m"), "f32", "COVID-19", (0.25, 0.75), 0.001, 1)
 
 
 @contextmanager

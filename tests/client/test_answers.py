@@ -14,6 +14,7 @@ from app.client import (
     CxrClient,
     CxrError,
     Refused,
+    Region,
     ServerFailed,
     Unauthorized,
     UnexpectedAnswer,
@@ -25,7 +26,14 @@ ANSWER: dict[str, Any] = {
     "probabilities": {"non-COVID": 0.30000000000000004, "COVID-19": 0.7},
     "threshold": 1,
     "model": {"name": "made-up", "version": 3, "digest": "0" * 64},
-    "input": {"format": "PNG", "width": 3, "height": 2, "bits": 8, "photometric_interpretation": None},
+    "input": {
+        "format": "PNG",
+        "width": 3,
+        "height": 2,
+        "bits": 8,
+        "photometric_interpretation": None,
+        "seen_region": {"left": 1, "top": 0, "width": 2, "height": 2},
+    },
     "warnings": [{"code": "odd", "message": "An odd image."}],
     "heatmap": [[0, 5e-324], [0.1, 1]],
     "request_id": "r-1",
@@ -61,6 +69,7 @@ def test_numbers_are_what_the_answer_says_to_the_last_bit() -> None:
     assert prediction.heatmap == ((0.0, 5e-324), (0.1, 1.0))
     assert isinstance(prediction.threshold, float)
     assert prediction.warnings[0].message == "An odd image."
+    assert prediction.input.seen_region == Region(left=1, top=0, width=2, height=2)
     assert prediction.raw == ANSWER
 
 
@@ -104,6 +113,8 @@ def test_what_is_not_an_answer_of_the_service(answer: dict[str, Any]) -> None:
         ("model.version", "3"),
         ("model.digest", None),
         ("input.width", 3.5),
+        ("input.seen_region", None),
+        ("input.seen_region.top", "0"),
         ("warnings", None),
         ("warnings", ["odd"]),
         ("heatmap", [0.1]),

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,11 @@ from app.client import (
     InputFacts,
     ModelIdentity,
     Refused,
+    Region,
     UnexpectedAnswer,
 )
 from app.engines import Engine
+from app.imaging import seen_region
 from tests.app.fakes import FakeEngine
 from tests.app.gates import WAIT_SECONDS, Gate, wait_until
 from tests.app.in_process import BlockingEngine, Serve
@@ -37,6 +40,11 @@ GREY = radiograph()
 PNG = encode(GREY, "PNG")
 LARGE = encode(np.random.default_rng(0).integers(0, 256, (1000, 1200), np.uint8), "PNG")  # several pieces
 DICOM = dicom(GREY.astype(np.uint16) * 16, bits_stored=12)
+
+
+def seen(width: int, height: int, model: Artifact) -> Region:
+    """What a model sees of an image, as the client tells it."""
+    return Region(**asdict(seen_region(width, height, version=model.metadata.preprocessing_version)))
 
 
 @pytest.fixture
@@ -81,13 +89,15 @@ def findings(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", [str, Path, Path.read_bytes, lambda path: io.BytesIO(path.read_bytes())])
-def test_predicts_from_path_bytes_and_stream(client: CxrClient, server: Server, image: Path, form) -> None:
+def test_predicts_from_path_bytes_and_stream(
+    client: CxrClient, server: Server, shipped: Artifact, image: Path, form
+) -> None:
     prediction = client.predict(form(image))
     expected = server.client.post("/predict", content=LARGE).json()
     assert findings(dict(prediction.raw)) == findings(expected)
     assert (prediction.label, prediction.threshold) == (expected["label"], expected["threshold"])
     assert prediction.probabilities == expected["probabilities"]
-    assert prediction.input == InputFacts("PNG", 1200, 1000, 8, None)
+    assert prediction.input == InputFacts("PNG", 1200, 1000, 8, None, seen(1200, 1000, shipped))
     assert prediction.warnings == ()
     assert prediction.heatmap is None
     assert prediction.timings_ms.keys() == {"read", "decode", "wait", "infer"}
@@ -99,7 +109,7 @@ def test_tells_model_facts_and_heatmap(client: CxrClient, server: Server, shippe
     expected = server.client.post("/predict?explain=1", content=DICOM).json()
     identity = shipped.metadata
     assert prediction.model == ModelIdentity(identity.name, identity.version, shipped.digest)
-    assert prediction.input == InputFacts("DICOM", 200, 256, 12, "MONOCHROME2")
+    assert prediction.input == InputFacts("DICOM", 200, 256, 12, "MONOCHROME2", seen(200, 256, shipped))
     assert prediction.warnings == tuple(ImageWarning(**warning) for warning in expected["warnings"])
     assert prediction.heatmap == tuple(tuple(row) for row in expected["heatmap"])
 

@@ -1,7 +1,7 @@
-"""Pin preprocessing version 1: whatever changes one of these values is another version.
+"""Pin every preprocessing version: whatever changes one of these values is another version.
 
 A model is trained on exactly these pixels. If a test here fails after an upgrade or a change, either undo
-it or raise ``PREPROCESSING_VERSION`` and train again.
+it or add a version to ``app.imaging.preprocess`` and train again.
 """
 
 import base64
@@ -10,9 +10,10 @@ import hashlib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import ExifTags, Image
 from pydicom import uid
 
-from app.imaging import PREPROCESSING_VERSION, to_network_input, to_square
+from app.imaging import to_network_input, to_square
 from app.imaging.decode import decode
 from tests.images import dicom, encode
 
@@ -69,10 +70,98 @@ GOLDEN = {
 @pytest.mark.parametrize("name", GOLDEN)
 def test_lossless_formats_give_exactly_these_pixels(name):
     data, pixels, sha256 = GOLDEN[name]
-    square = to_square(decode(data).pixels)
-    assert PREPROCESSING_VERSION == 1
+    square = to_square(decode(data).pixels, version=1)
     assert [square[at] for at in PINNED_AT] == pixels
     assert hashlib.sha256(square.tobytes()).hexdigest() == sha256
+
+
+CENTRE_SQUARES = {
+    "portrait": (
+        (300, 260),
+        (slice(20, 280), slice(0, 260)),
+        [18, 228, 228, 225, 164],
+        "0f49abf704001cee05127f0bb6b3ce97487fe03385cdb2058b065e5a3573ad4e",
+    ),
+    "portrait, odd difference": (
+        (301, 260),
+        (slice(20, 280), slice(0, 260)),
+        [17, 228, 228, 224, 163],
+        "0bd7b51e3e842cab3e9ed15aa7ba952f8c59bae92b2b50768a2dce1027e214e1",
+    ),
+    "portrait, odd sides": (
+        (301, 257),
+        (slice(22, 279), slice(0, 257)),
+        [19, 225, 209, 215, 69],
+        "9febb76c4edc3a4ad4d68c07bfafd069cf5c0c61c4db419117f3a2c651538ebf",
+    ),
+    "landscape": (
+        (260, 300),
+        (slice(0, 260), slice(20, 280)),
+        [61, 207, 31, 107, 241],
+        "778d4f07592cb8e5f37c01e413b0a73772ca8837e7d3249f969fd851edb654b4",
+    ),
+    "landscape, odd difference": (
+        (260, 301),
+        (slice(0, 260), slice(20, 280)),
+        [61, 207, 31, 107, 241],
+        "778d4f07592cb8e5f37c01e413b0a73772ca8837e7d3249f969fd851edb654b4",
+    ),
+    "landscape, odd sides": (
+        (257, 301),
+        (slice(0, 257), slice(22, 279)),
+        [67, 198, 19, 133, 154],
+        "81a6f2cfec166ef1a990e264914e40d077ae1ef2f9107a26ba2b74b6accc2762",
+    ),
+    "enlarged": (
+        (90, 70),
+        (slice(10, 80), slice(0, 70)),
+        [28, 51, 93, 218, 81],
+        "42eae39cbff8e2fbec68a6872d6be2100d9b0094ecf5c64027488277b3962d2c",
+    ),
+    "square": (
+        (280, 280),
+        (slice(0, 280), slice(0, 280)),
+        [1, 232, 39, 37, 155],
+        "3abbba48a4594c3100a6633d2112904c6c1f0a918d727db585e71c043e0c12b7",
+    ),
+    "one pixel wide": (
+        (6, 1),
+        (slice(2, 3), slice(0, 1)),
+        [85, 85, 85, 85, 85],
+        "cc0ff93ea5d694f08f817ea828983828a219aeee42775b0f57da371ad01fff9c",
+    ),
+    "one pixel high": (
+        (1, 5),
+        (slice(0, 1), slice(2, 3)),
+        [6, 6, 6, 6, 6],
+        "b8a0921bfc5ce602028dd194aa9ecde05417d8930f7efbf6a54634ec53bda8a7",
+    ),
+    "one pixel": (
+        (1, 1),
+        (slice(0, 1), slice(0, 1)),
+        [0, 0, 0, 0, 0],
+        "6182ba8a831d4fd5a1e469cd7bbb745b23b455feadb8ba253e060b8250109906",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CENTRE_SQUARES)
+def test_version_2_gives_exactly_these_pixels_of_the_centre_square(name):
+    shape, part, pixels, sha256 = CENTRE_SQUARES[name]
+    grey = decode(encode(pattern(*shape), "PNG")).pixels
+    square = to_square(grey, version=2)
+    assert [square[at] for at in PINNED_AT] == pixels
+    assert hashlib.sha256(square.tobytes()).hexdigest() == sha256
+    assert np.array_equal(square, to_square(grey[part].copy(), version=1)), "nothing outside has a part in it"
+
+
+def test_version_2_cuts_the_upright_image():
+    """The file holds the image lying on its side; EXIF orientation 6 says so."""
+    lying = np.rot90(GREY)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    square = to_square(decode(encode(lying, "PNG", exif=exif)).pixels, version=2)
+    assert np.array_equal(square, to_square(GREY, version=2))
 
 
 # Two encoded files rather than an encoder's output of the day: 32 x 40 pixels, grey, a smooth pattern.
@@ -95,12 +184,12 @@ WEBP = base64.b64decode(
     ("data", "pixels"), [(JPEG, [122, 52, 100, 166, 104]), (WEBP, [123, 47, 100, 164, 100])], ids=["JPEG", "WebP"]
 )
 def test_lossy_formats_give_these_pixels_but_for_the_decoders_rounding(data, pixels):
-    square = to_square(decode(data).pixels).astype(int)
+    square = to_square(decode(data).pixels, version=1).astype(int)
     assert [square[at] for at in PINNED_AT] == pytest.approx(pixels, abs=2)
 
 
 def test_the_network_input_is_the_square_over_255():
-    network_input = to_network_input(to_square(GREY))
+    network_input = to_network_input(to_square(GREY, version=1))
     assert network_input.shape == (224, 224, 3)
     assert network_input[112, 112].tolist() == [float(np.float32(229) / np.float32(255))] * 3
     assert hashlib.sha256(np.rint(network_input[..., 0] * 255).astype(np.uint8)).hexdigest() == GREY_SHA256

@@ -54,7 +54,7 @@ def tiny_backbones(monkeypatch: pytest.MonkeyPatch) -> None:
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run training steps without tracing them first, which takes longer than a few steps of a tiny network."""
 
-    monkeypatch.setattr(training.fit, "_compile", _compile_eagerly)
+    monkeypatch.setattr(training.fit, "_compile", compile_eagerly)
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,8 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return _study(tmp_path_factory.getbasetemp())
 
 
-def _compile_eagerly(model: keras.Model, stage: Stage, config: FitConfig, execution: Execution) -> None:
+def compile_eagerly(model: keras.Model, stage: Stage, config: FitConfig, execution: Execution) -> None:
+    """Stand for what compiles a model, as the fixture ``eager`` does."""
     _COMPILE(model, stage, config, execution)
     model.run_eagerly = True
 
@@ -91,7 +92,7 @@ def _study(folder: Path) -> Study:
     with pytest.MonkeyPatch.context() as patch:
         for name in BACKBONES:
             patch.setitem(BACKBONES, name, TINY)
-        patch.setattr(training.fit, "_compile", _compile_eagerly)
+        patch.setattr(training.fit, "_compile", compile_eagerly)
         opened = open_study(folder / "tiny-study", _data(folder), STUDY)
         train(opened, "python -m training study")
         return opened

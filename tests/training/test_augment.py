@@ -17,6 +17,9 @@ EVERYTHING = Augmentation(
     gamma=0.25,
     contrast=0.25,
     brightness=0.1,
+    coarsening=0.5,
+    compression_probability=0.5,
+    equalization=0.5,
     erasures=2,
 )
 
@@ -142,3 +145,25 @@ def test_erases_at_most_the_given_rectangles() -> None:
 
 def test_erases_nothing_at_probability_zero(square: NDArray[np.uint8]) -> None:
     np.testing.assert_array_equal(changed(square, erasures=3, erasure_probability=0), square)
+
+
+def test_loses_resolution_within_range() -> None:
+    stripes = np.rint(127 + 100 * np.sin(np.arange(SIZE) * 2 * np.pi / 8)).astype(np.uint8)  # of 8 pixels
+    grating = np.tile(stripes, (SIZE, 1))
+    kept = np.array([changed(grating, seed, coarsening=0.8).std() / grating.std() for seed in SEEDS])
+    assert kept.max() > 0.8
+    assert kept.min() < 0.2
+    assert (changed(np.full((SIZE, SIZE), 90, np.uint8), coarsening=0.8) == 90).all()
+
+
+def test_compresses_with_the_given_probability(square: NDArray[np.uint8]) -> None:
+    results = [changed(square, seed, compression_probability=0.3) for seed in range(200)]
+    assert np.mean([(result != square).any() for result in results]) == pytest.approx(0.3, abs=0.1)
+    assert max(np.abs(result.astype(int) - square).mean() for result in results) < 10
+
+
+def test_equalizes_in_part() -> None:
+    dark = np.tile(np.arange(SIZE, dtype=np.uint8) // 2, (SIZE, 1))
+    brightest = np.array([changed(dark, seed, equalization=0.5).max() for seed in SEEDS])
+    assert brightest.min() < 70
+    assert 120 < brightest.max() <= (255 + int(dark.max())) // 2 + 1

@@ -60,7 +60,20 @@ def run(*arguments: str | Path) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)])
 
 
-COMMANDS: Final = ("preview", "data", "study", "report", "fit", "tune", "export", "card", "evaluate", "sign")
+COMMANDS: Final = (
+    "preview",
+    "data",
+    "study",
+    "report",
+    "fit",
+    "tune",
+    "crossvalidate",
+    "probe",
+    "export",
+    "card",
+    "evaluate",
+    "sign",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
@@ -104,6 +117,10 @@ def data(tmp_path: Path) -> Path:
         ),
         (["study", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
         (["tune", "--data", "data", "--out", "run"], "non-COVID has 1 groups of images"),
+        (["crossvalidate", "--data", "data", "--recipe", "native", "--out", "cv"], "non-COVID has 1 groups of images"),
+        (["crossvalidate", "--data", "data", "--recipe", "r", "--out", "cv"], "The recipe r cannot be read"),
+        (["probe", "--model", "m", "--data", "nowhere", "--out", "p"], "nowhere must hold the class folders"),
+        (["probe", "--model", "m", "--data", "data", "--out", "p"], "m"),
         (["evaluate", "--model", "m", "--data", "nowhere", "--out", "r"], "nowhere must hold the class folders"),
         (["evaluate", "--model", "m", "--data", "data", "--out", "r"], "m"),
         (["export", "run", "--data", "data", "--prevalence", "2"], "The prevalence is 2. Give a share"),
@@ -272,7 +289,7 @@ def test_export_fits_the_temperature_and_prints_where_the_model_is_and_what_it_r
     assert [line.split()[0] for line in metrics] == list(measured)
     assert precisions.strip() == precision_table(metadata)
     validation = split(finished.manifest, finished.config.split_seed).validation
-    images = to_network_input(load_squares(finished.manifest.root, validation))
+    images = to_network_input(load_squares(finished.manifest.root, validation, preprocessing=1))
     logits = logits_of(load_best(finished.run, finished.config), images)
     assert metadata.temperature == pytest.approx(
         fit_temperature(logits, np.array([r.label for r in validation])), rel=1e-3

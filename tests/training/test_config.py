@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,19 @@ def test_the_native_recipe_differs_from_the_original_in_the_scaling_alone(backbo
     assert native.scaling == "native"
 
 
+@pytest.mark.parametrize("name", ["original", "native"])
+def test_recipes_that_reproduce_the_study_do_not_keep_the_aspect_ratio(name: str) -> None:
+    assert read_recipe(RECIPES / f"{name}.toml").preprocessing == 1
+
+
+def test_a_run_from_before_there_was_a_second_preprocessing_has_the_first() -> None:
+    config = read_recipe(RECIPES / "original.toml")
+    fields = config.model_dump(mode="json")
+    del fields["preprocessing"]
+    assert FitConfig.model_validate_json(json.dumps(fields)) == config
+    assert FitConfig(preprocessing=2) != FitConfig()
+
+
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_that_ships_is_valid_and_ends_at_the_artifacts_size(path: Path) -> None:
     assert read_recipe(path).stages[-1].image_size == 224
@@ -104,6 +118,7 @@ def test_what_holds_for_one_backbone_alone_gives_way_to_overrides(
         ('seed = "seven"', r"seed: .*valid integer"),
         ("seed = -1", r"seed: .*greater than or equal to 0"),
         ("split_seed = 4_294_967_296", r"split_seed: .*less than 4294967296"),
+        ("preprocessing = 3", r"preprocessing: Input should be 1 or 2 \(received 3\)"),
         ("stages = []", r"stages: .*at least 1 item"),
         ("[only.VGG17]\nseed = 1", r"only\.VGG17.*'VGG16'.*received 'VGG17'"),
         ("[only.NASNetLarge]\nsede = 1", r"sede: Extra inputs are not permitted"),

@@ -96,6 +96,19 @@ def test_mixup_mixes_images_as_it_mixes_labels() -> None:
     assert (images.dtype, labels.dtype) == (np.float32, np.float32)
 
 
+@pytest.mark.parametrize("config", [AUGMENTED, PLAIN], ids=["augmented and mixed", "plain"])
+def test_weights_come_with_their_images(config: FitConfig) -> None:
+    """Squares of level 20 n weigh n: pixel and weight must stay in proportion, mixed ones too."""
+    squares, labels = made_up()
+    still = config.model_copy(update={"augmentation": Augmentation()})
+    weights = np.arange(10, dtype=np.float32)
+    data = XrayDataset(squares, labels, still, training=True, weights=weights)
+    for index in range(len(data)):
+        images, _, given = data[index]
+        np.testing.assert_allclose(images[:, 0, 0, 0] * 255 / 20, given, atol=1e-5)
+    assert len(XrayDataset(squares, labels, still, training=False, weights=weights)[0]) == 2
+
+
 @pytest.mark.parametrize("first_epoch", [0, 3])
 def test_keras_feeds_each_batch_of_each_epoch_once(first_epoch: int) -> None:
     """Also with workers that fetch ahead, in a first and a resumed epoch. Keras counts one epoch on at its start."""
@@ -103,7 +116,7 @@ def test_keras_feeds_each_batch_of_each_epoch_once(first_epoch: int) -> None:
     fed: list[int] = []
 
     class Recorded(XrayDataset):
-        def __getitem__(self, index: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        def __getitem__(self, index: int) -> tuple[NDArray[np.float32], ...]:
             asked.append((len(fed), self._epoch, index))
             return super().__getitem__(index)
 

@@ -148,7 +148,7 @@ def test_a_study_ends_with_its_report_and_is_exported_where_tensorflow_is(whole:
     study = open_study(folder, tiny_data)
     [model] = read_models(study, study.config.runs)
     artifact = export_run(study, study.config.runs[0], whole.parent / "models")
-    squares = load_squares(tiny_data.root, study.parts.test)
+    squares = load_squares(tiny_data.root, study.parts.test, preprocessing=1)
     served = load_engine("openvino", artifact).infer(to_network_input(squares)).probabilities[:, 1]
     np.testing.assert_allclose(served, model.parts["test"].probabilities, atol=1e-4)
 

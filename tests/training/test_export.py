@@ -148,7 +148,7 @@ def test_what_is_no_prevalence_is_refused_before_anything_is_measured(finished: 
 def test_the_card_says_which_layers_learn_and_how_the_rate_falls() -> None:
     config = read_recipe(RECIPES / "original.toml")
     first, second = (stage_text(stage, config) for stage in config.stages)
-    assert "the head alone; adam, learning rate 0.001 to 1e-06; " in first
+    assert "at 224 pixels, aspect ratio not kept, the head alone; adam, learning rate 0.001 to 1e-06; " in first
     assert (
         "the head and the last 54 layers of the backbone save batch normalisation; "
         "adam, learning rate 0.001 to 1e-06, times 0.8 on a plateau; " in second
@@ -167,6 +167,18 @@ def test_what_was_exported_of_a_run_is_found_again_and_not_taken_for_another_run
     assert found
     assert (found.path, found.digest) == (exported.path, exported.digest)
     assert find_exported(run, theirs) is None
+
+
+@pytest.mark.parametrize(
+    ("version", "words"),
+    [
+        (1, "224x224 grey, 0..1, aspect ratio not kept (preprocessing version 1)"),
+        (2, "224x224 grey, 0..1, centre square (preprocessing version 2)"),
+    ],
+)
+def test_the_card_says_what_the_model_sees_of_an_image(version: int, words: str, finished: FinishedRun) -> None:
+    metadata = finished.artifact.metadata.model_copy(update={"preprocessing_version": version})
+    assert words in training.card._model(metadata, finished.config)
 
 
 def test_the_card_names_no_weights_file(finished: FinishedRun) -> None:
@@ -199,7 +211,7 @@ def test_a_run_in_mixed_precision_is_exported_in_float32(finished: FinishedRun, 
     assert artifact.metadata.recipe == "mine"
 
     parts = split(manifest, config.split_seed)
-    images = to_network_input(load_squares(manifest.root, parts.test))
+    images = to_network_input(load_squares(manifest.root, parts.test, preprocessing=1))
     model = load_best(run, config)
     assert model.get_layer("backbone").compute_dtype == "float32"
     served = load_engine("openvino", artifact).infer(images).probabilities

@@ -38,7 +38,7 @@ def test_every_image_is_asked_about_through_the_serving_engine(
     assert answers.records == elsewhere.records
     loaded = load_engine("openvino", open_artifact(finished.artifact.path))
     for record, probability in zip(answers.records, answers.probabilities, strict=True):
-        square = to_square(decode((elsewhere.root / record.path).read_bytes(), LIMITS).pixels)
+        square = to_square(decode((elsewhere.root / record.path).read_bytes(), LIMITS).pixels, version=1)
         served = loaded.infer(to_network_input(square[None])).probabilities[0, 1]
         assert probability == pytest.approx(served, abs=1e-4)
 

@@ -65,7 +65,7 @@ def test_a_finished_run_is_not_trained_again(finished: FinishedRun) -> None:
 def test_it_learns_two_textures(finished: FinishedRun) -> None:
     model = load_best(finished.run, finished.config)
     parts = split(finished.manifest, finished.config.split_seed)
-    squares = load_squares(finished.manifest.root, parts.test)
+    squares = load_squares(finished.manifest.root, parts.test, preprocessing=1)
     answers = model.predict(XrayDataset(squares, one_hot(parts.test), finished.config, training=False), verbose=0)
     assert (answers.argmax(axis=1) == [r.label for r in parts.test]).mean() > 0.9
 
@@ -76,11 +76,28 @@ def test_the_best_weights_are_those_of_the_best_epoch(finished: FinishedRun) -> 
     loss = keras.losses.CategoricalCrossentropy(label_smoothing=finished.config.label_smoothing)
     model.compile(loss=loss, metrics=["accuracy"])
     records = split(finished.manifest, finished.config.split_seed).validation
-    data = XrayDataset(load_squares(finished.manifest.root, records), one_hot(records), finished.config, training=False)
+    data = XrayDataset(
+        load_squares(finished.manifest.root, records, preprocessing=1),
+        one_hot(records),
+        finished.config,
+        training=False,
+    )
     measured = model.evaluate(data, return_dict=True, verbose=0)
     best = min(history(finished.run, 1), key=lambda row: row["val_loss"])
     assert measured["loss"] == pytest.approx(best["val_loss"], rel=1e-4)
     assert measured["accuracy"] == pytest.approx(best["val_accuracy"])
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_it_learns_from_squares_of_the_recipe_s_version(version: int, tiny_data: Manifest, tmp_path: Path) -> None:
+    config = config_of({"epochs": 1, "warmup_epochs": 0}).model_copy(update={"preprocessing": version})
+    fit(tiny_data, config, tmp_path)
+    used = {path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+    parts = split(tiny_data, config.split_seed)
+    for records in (parts.train, parts.validation):
+        load_squares(tiny_data.root, records, tmp_path / "expected", STAGE.image_size, preprocessing=version)
+    assert used == {path.read_bytes() for path in (tmp_path / "expected").iterdir()}
+    assert len(used) == 2
 
 
 def test_the_learning_rate_follows_the_schedule_of_each_stage(tiny_data: Manifest, tmp_path: Path) -> None:
@@ -147,7 +164,7 @@ def test_the_epoch_is_chosen_by_one_measure_and_the_end_by_another(tiny_data: Ma
     losses, accuracies = ([row[name] for row in rows] for name in ("val_loss", "val_accuracy"))
     assert len(rows) == min(losses.index(min(losses)) + 1 + 2, 9)
     records = split(tiny_data, config.split_seed).validation
-    squares = load_squares(tiny_data.root, records, size=32)
+    squares = load_squares(tiny_data.root, records, size=32, preprocessing=1)
     data = XrayDataset(squares, one_hot(records), config, training=False)
     measured = model.evaluate(data, return_dict=True, verbose=0)["loss"]
     assert measured == pytest.approx(losses[accuracies.index(max(accuracies))], rel=1e-4)
@@ -215,7 +232,7 @@ def test_a_stages_own_augmentation_replaces_the_runs(tiny_data: Manifest, tmp_pa
     parts = split(tiny_data, CONFIG.split_seed)
     run = training.fit._Run(tiny_data, parts, CONFIG, Execution(), tmp_path, tmp_path / "cache", ())
     plain = STAGE.model_copy(update={"augmentation": Augmentation(), "mixup_alpha": 0.0})
-    squares = to_network_input(load_squares(tiny_data.root, parts.train, size=32))
+    squares = to_network_input(load_squares(tiny_data.root, parts.train, size=32, preprocessing=1))
     for stage, untouched in ((STAGE, False), (plain, True)):
         images, _ = training.fit._data(keras.Model(), run, stage, epoch=0)[0][0]
         assert all((image == squares).all(axis=(1, 2, 3)).any() for image in images) is untouched

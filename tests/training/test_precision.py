@@ -193,7 +193,7 @@ def test_an_export_keeps_an_int8_network_that_is_as_accurate(
     assert {INT8_MODEL, INT8_MODEL.replace(".xml", ".bin")} <= artifact.metadata.files.keys()
     assert f"| int8 | {record.largest_difference:.4f} |" in precision_table(artifact.metadata)
     artifact.check_precision("int8")
-    images = to_network_input(load_squares(finished.manifest.root, finished.manifest.records[:8]))
+    images = to_network_input(load_squares(finished.manifest.root, finished.manifest.records[:8], preprocessing=1))
     f32, int8 = (
         load_engine("openvino", artifact, precision=name, batch_size=8).infer(images) for name in ("f32", "int8")
     )
@@ -207,7 +207,7 @@ def test_int8_is_calibrated_on_training_images_alone(
     quantized: tuple[Artifact, list[NDArray]], finished: FinishedRun
 ) -> None:
     train = split(finished.manifest, finished.config.split_seed).train
-    np.testing.assert_array_equal(quantized[1], [load_squares(finished.manifest.root, train)])
+    np.testing.assert_array_equal(quantized[1], [load_squares(finished.manifest.root, train, preprocessing=1)])
 
 
 def test_a_rejected_int8_network_is_reported_and_not_kept(

@@ -39,6 +39,17 @@ def test_the_command_draws_equal_files_for_equal_seeds(tmp_path: Path) -> None:
     assert drawn[0][0] != drawn[2][0]
 
 
+def test_the_command_draws_what_the_version_that_is_asked_for_sees(tmp_path: Path) -> None:
+    write_folder(tmp_path / "data", 4)
+    drawn = []
+    for version in ("1", "2"):
+        arguments = ["preview", "--data", str(tmp_path / "data"), "--out", str(tmp_path / version)]
+        assert CliRunner().invoke(app, [*arguments, "--preprocessing", version]).exit_code == 0
+        drawn.append((tmp_path / version / "images.png").read_bytes())
+    assert drawn[0] != drawn[1]
+    assert CliRunner().invoke(app, [*arguments, "--preprocessing", "3"]).exit_code == 2
+
+
 def test_an_unreadable_image_is_named_or_skipped(tmp_path: Path) -> None:
     write_folder(tmp_path / "data", 4)
     (tmp_path / "data/1/bad.png").write_bytes(b"")

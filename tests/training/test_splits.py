@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import TrainingError
 from training.manifest import Manifest, Record
-from training.splits import Split, assert_disjoint, limit_images, split
+from training.splits import Split, assert_disjoint, development, folds, limit_images, split
 
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.20}
 
@@ -128,3 +128,44 @@ def test_a_limit_keeps_whole_groups_and_the_classes_shares(count: int) -> None:
 def test_no_limit_or_a_generous_one_keeps_all(count: int | None) -> None:
     manifest = many_groups()
     assert limit_images(manifest, count, seed=1) is manifest
+
+
+@pytest.mark.parametrize("count", [2, 5, 10])
+def test_each_image_is_held_out_by_one_fold_and_groups_stay_together(count: int) -> None:
+    manifest = many_groups()
+    parts = folds(manifest, 7, count)
+    assert len(parts) == count
+    assert sorted(r.path for fold in parts for r in fold.test) == [r.path for r in manifest.records]
+    for fold in parts:
+        assert_disjoint(fold)
+        assert sorted(r.path for part in fold.parts().values() for r in part) == [r.path for r in manifest.records]
+        assert len(fold.test) / len(manifest.records) == pytest.approx(1 / count, abs=0.04)
+        assert len(fold.validation) / (len(fold.train) + len(fold.validation)) == pytest.approx(0.2, abs=0.04)
+
+
+def test_folds_stratify_the_sources_of_each_class() -> None:
+    manifest = many_groups()
+    whole = Counter((r.label, r.source) for r in manifest.records)
+    for fold in folds(manifest, 7, 5):
+        counts = Counter((r.label, r.source) for r in fold.test)
+        assert all(counts[of] / count == pytest.approx(0.2, abs=0.08) for of, count in whole.items() if of[1] != "rare")
+
+
+def test_the_first_of_five_folds_is_the_usual_split() -> None:
+    manifest = many_groups()
+    assert folds(manifest, 7, 5)[0] == split(manifest, 7)
+
+
+def test_development_leaves_out_the_test_part_alone() -> None:
+    manifest = many_groups()
+    parts = split(manifest, 7)
+    kept = development(manifest, 7).records
+    assert set(kept) == {*parts.train, *parts.validation}
+    assert list(kept) == sorted(kept, key=lambda record: record.path)
+
+
+def test_the_digest_of_a_split_tells_its_parts() -> None:
+    first, second = folds(many_groups(), 7, 5)[:2]
+    assert first.digest != second.digest
+    assert first.digest != Split(first.test, first.validation, first.train).digest
+    assert first.digest == split(many_groups(), 7).digest

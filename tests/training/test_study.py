@@ -16,12 +16,16 @@ import training.fit
 import training.study
 from app.artifact import open_artifact
 from app.errors import TrainingError
+from app.imaging import to_network_input
 from tests.training.fixtures import STUDY
 from tests.training.test_resume import CutOff, assert_equal_runs, stop_here
-from tests.training.tiny import CONFIG, cut_off_at, cut_off_at_write
+from tests.training.tiny import CONFIG, STAGE, cut_off_at, cut_off_at_write
 from training.claim import claim
 from training.config import Execution, StudyConfig
+from training.fit import load_best
 from training.manifest import Manifest, read_manifest
+from training.network import logits_of
+from training.squares import load_squares
 from training.study import Outcome, study, train
 from training.study_folder import Study, find_run, open_study, read_evidence
 
@@ -103,6 +107,34 @@ def test_an_unreadable_test_image_is_named_before_any_training(tiny_data: Manife
     with pytest.raises(TrainingError, match=rf"1 image cannot be read.*--skip-unreadable:\n.*{bad}"):
         train(open_study(tmp_path / "study", read_manifest(root), STUDY), "study")
     assert [path.name for path in (tmp_path / "study").iterdir()] == ["cache"]
+
+
+def test_recipes_of_either_preprocessing_are_compared_each_on_its_own_squares(
+    tiny_data: Manifest, tmp_path: Path
+) -> None:
+    stages = (STAGE.model_copy(update={"epochs": 1, "warmup_epochs": 0}),)
+    config = StudyConfig(
+        runs=tuple(
+            STUDY.runs[0].model_copy(
+                update={"recipe": f"version-{version}", "preprocessing": version, "stages": stages}
+            )
+            for version in (1, 2)
+        )
+    )
+    opened = open_study(tmp_path, tiny_data, config)
+    train(opened, "study")
+    for run in config.runs:
+        squares = load_squares(tiny_data.root, opened.parts.test, preprocessing=run.preprocessing)
+        expected = logits_of(load_best(opened.run_folder(run), run), to_network_input(squares))
+        with np.load(opened.run_folder(run) / "answers.npz") as answered:
+            np.testing.assert_allclose(answered["test"], expected, atol=1e-4)
+    evidence = read_evidence(opened)
+    winner = evidence.models[evidence.winner].run
+    assert evidence.look
+    squares, _ = evidence.look(opened.parts.test)
+    np.testing.assert_array_equal(
+        squares, load_squares(tiny_data.root, opened.parts.test, preprocessing=winner.preprocessing)
+    )
 
 
 def no_network(*_: object, **__: object) -> None:

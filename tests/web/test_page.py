@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, Request, Route, expect
 
+from tests.app.fakes import FakeEngine
 from tests.app.in_process import BlockingEngine, Serve
 from tests.app.server import Server
-from tests.images import dicom, radiograph
+from tests.images import dicom, encode, radiograph
 from tests.web.actions import NAME, PNG, SMALL, choose, drop, expect_answer, file, results
 
 DICOM: Final = dicom(
@@ -98,6 +99,52 @@ def test_the_name_of_a_file_stays_in_the_browser(page: Page, server: Server) -> 
 def test_the_heatmap_is_that_of_explain(page: Page, server: Server) -> None:
     choose(page, file(PNG))
     expect_answer(results(page))
+    assert_drawn_as_explain(page, server.client.post("/explain", content=PNG).content)
+
+
+@pytest.mark.parametrize("shape", [(301, 200), (200, 301), (256, 200)], ids=["portrait", "landscape", "the usual"])
+def test_the_part_that_the_model_saw_is_outlined(context: BrowserContext, serve: Serve, shape: tuple[int, int]) -> None:
+    """And the heatmap lies over it, as that of ``POST /explain`` does."""
+    data = encode(radiograph(*shape), "PNG")
+    with serve(FakeEngine, described={"preprocessing_version": 2}) as service:
+        page = context.new_page()
+        page.goto(str(service.base_url))
+        choose(page, file(data))
+        expect_answer(results(page))
+        expect(page.locator(".seen")).to_be_visible()
+        expect(results(page)).to_contain_text("The model saw the outlined part alone")
+        film, seen = (page.locator(selector).bounding_box() for selector in (".film", ".seen"))
+        assert film
+        assert seen
+        height, width = shape
+        side, longest = min(shape), max(shape)
+        expected = {
+            "x": film["x"] + film["width"] * ((width - side) // 2 + (longest - width) / 2) / longest,
+            "y": film["y"] + film["height"] * ((height - side) // 2 + (longest - height) / 2) / longest,
+            "width": film["width"] * side / longest,
+            "height": film["height"] * side / longest,
+        }
+        assert seen == pytest.approx(expected, abs=0.1)
+        assert_drawn_as_explain(page, service.post("/explain", content=data).content)
+
+
+@pytest.mark.parametrize(("shape", "version"), [((301, 200), 1), ((200, 200), 2)], ids=["version 1", "a square image"])
+def test_nothing_is_outlined_where_the_model_saw_all(
+    context: BrowserContext, serve: Serve, shape: tuple[int, int], version: int
+) -> None:
+    data = encode(radiograph(*shape), "PNG")
+    with serve(FakeEngine, described={"preprocessing_version": version}) as service:
+        page = context.new_page()
+        page.goto(str(service.base_url))
+        choose(page, file(data))
+        expect_answer(results(page))
+        expect(page.locator(".seen")).to_be_hidden()
+        expect(page.locator(".seen-note")).to_be_hidden()
+        assert_drawn_as_explain(page, service.post("/explain", content=data).content)
+
+
+def assert_drawn_as_explain(page: Page, overlay: bytes) -> None:
+    """Hold the page's only answered image, with its heatmap, to what ``POST /explain`` answers."""
     drawn = page.evaluate(
         """(opacity) => {
             const heatmap = document.querySelector(".heatmap");
@@ -112,8 +159,7 @@ def test_the_heatmap_is_that_of_explain(page: Page, server: Server) -> None:
         OPACITY_OF_EXPLAIN,
     )
     pixels, expected = (
-        np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.int16)
-        for data in (base64.b64decode(drawn), server.client.post("/explain", content=PNG).content)
+        np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), np.int16) for data in (base64.b64decode(drawn), overlay)
     )
     assert np.abs(pixels - expected).max() <= 6  # roundings of either side, up to 3 each
     assert expected.std(axis=2).max() > 50  # There is something to compare: a place in colour.

@@ -14,7 +14,7 @@ from training.measures import Comparison, Estimate, ModelMeasures, SourceMeasure
 UNKNOWN_SOURCE: Final = "unknown"
 """What ``evaluate.describe`` calls the source of images without one."""
 
-_FEWEST_GROUPS: Final = 10
+FEWEST_GROUPS: Final = 10
 """Of a class, for an interval that is worth its name; our choice."""
 
 
@@ -133,12 +133,12 @@ def _missing_class(comparison: Comparison) -> Iterator[str]:
 
 def _few_groups(comparison: Comparison) -> Iterator[str]:
     groups = comparison.chosen.parts[comparison.part].groups
-    few = [f"{count:,} {label}" for label, count in groups.items() if 0 < count < _FEWEST_GROUPS]
+    few = [f"{count:,} {label}" for label, count in groups.items() if 0 < count < FEWEST_GROUPS]
     if few:
         unit = "groups" if comparison.data.grouped_images else "images"
         yield (
             f"**Few images:** the {part_images(comparison.part)} hold {' and '.join(few)} {unit}. Below "
-            f"{_FEWEST_GROUPS} a bootstrap interval only repeats what is there: figures and intervals say little."
+            f"{FEWEST_GROUPS} a bootstrap interval only repeats what is there: figures and intervals say little."
         )
 
 

@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -80,7 +81,13 @@ FORBIDDEN: Final = {
 
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
-    decoders = Decoders(Terms(LIMITS, cpu_seconds=60), 60, Metrics())
+    with started(1) as decoders:
+        yield decoders
+
+
+@contextmanager
+def started(preprocessing_version: int) -> Iterator[Decoders]:
+    decoders = Decoders(Terms(LIMITS, 60, preprocessing_version), 60, Metrics())
     decoders.start()
     yield decoders
     decoders.close()
@@ -92,12 +99,20 @@ def test_answer_is_that_of_decoding_without_a_fence(decoders: Decoders, name: st
     for with_preview in (False, True):
         decoded = decoders.decode(IMAGES[name], with_preview=with_preview)
         assert decoded.facts == image.facts
-        np.testing.assert_array_equal(decoded.square, to_square(image.pixels))
+        np.testing.assert_array_equal(decoded.square, to_square(image.pixels, version=1))
         if with_preview:
             assert decoded.preview is not None
             np.testing.assert_array_equal(decoded.preview, preview_of(image.pixels))
         else:
             assert decoded.preview is None
+
+
+def test_square_is_of_the_model_s_preprocessing() -> None:
+    with started(2) as decoders:
+        square = decoders.decode(IMAGES["PNG, 16 bits"], with_preview=False).square
+    pixels = decode(IMAGES["PNG, 16 bits"], LIMITS).pixels
+    np.testing.assert_array_equal(square, to_square(pixels, version=2))
+    assert (square != to_square(pixels, version=1)).any()
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ def test_a_trials_value_is_the_validation_accuracy_of_the_weights_that_it_keeps(
     records = split(tiny_data, base.split_seed).validation
     model = build_model(config, STAGE.image_size)
     model.load_weights(tmp_path / "trials" / "0" / "best.weights.h5")
-    answers = model.predict(to_network_input(load_squares(tiny_data.root, records, size=STAGE.image_size)), verbose=0)
+    answers = model.predict(
+        to_network_input(load_squares(tiny_data.root, records, size=STAGE.image_size, preprocessing=1)), verbose=0
+    )
     assert trial.value == pytest.approx(np.mean(answers.argmax(axis=1) == [record.label for record in records]))
     assert list(trial.intermediate_values) == [0, 1, 2]
 
@@ -78,9 +80,9 @@ def test_only_training_and_validation_images_are_read(
 ) -> None:
     read = set()
 
-    def recording(root: Path, records: Any, *rest: Any) -> Any:
+    def recording(root: Path, records: Any, *rest: Any, **named: Any) -> Any:
         read.update(record.path for record in records)
-        return load_squares(root, records, *rest)
+        return load_squares(root, records, *rest, **named)
 
     monkeypatch.setattr(training.fit, "load_squares", recording)
     study.optimize(objective(tiny_data, config_of({"epochs": 1, "warmup_epochs": 0}), tmp_path), n_trials=1)
