@@ -4,7 +4,10 @@ saved_model.pb, variables/     the network; signature ``serving_default``
 assets.extra/metadata.json     what it is, and the SHA-256 of every other file
 assets.extra/metadata.json.sig optional: who exported it, see app.signature
 assets.extra/golden.npz        synthetic inputs with the outputs they must give
-assets.extra/MODEL_CARD.md     intended use, data, metrics, limits
+assets.extra/MODEL_CARD.md     intended use, limits, metrics, data
+assets.extra/card.json         what the card says beside the metadata: it is written again from both
+assets.extra/DATA_CARD.md      what the model was trained on
+assets.extra/seen.txt          digests of the images it was trained on, for evaluations elsewhere
 assets.extra/int8/             optional: the same network quantized, OpenVINO's model.xml and model.bin
 """
 

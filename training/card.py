@@ -41,14 +41,15 @@ def model_card(metadata: Metadata, facts: CardFacts) -> str:
         metadata: With metrics and threshold.
         facts: Of its training and data, with what was measured later.
     """
-    gate = _gate(metadata, facts)
+    record = metadata.model_dump(mode="json").get("gate")
+    has_gate = bool(record or facts.gate)
     sections = {
-        "At a glance": _listed(_at_a_glance(metadata, facts, gate)),
+        "At a glance": _listed(_at_a_glance(metadata, facts, has_gate)),
         "Intended use": _listed(_INTENDED_USE),
-        "Limits": _listed(_limits(facts, gate)),
+        "Limits": _listed(_limits(facts, has_gate)),
         "Results": results(metadata, facts.test_evaluations),
         "Shortcuts": probe_section(facts.probe) if facts.probe else _NOT_PROBED,
-        "Input gate": gate_section(gate) if gate else _NO_GATE,
+        "Input gate": gate_section(record, facts.gate) if has_gate else _NO_GATE,
         "Ablation": ablation_section(facts.ablation) if facts.ablation else "",
         "Data": _data(facts),
         "Model": _model(metadata, facts),
@@ -66,12 +67,7 @@ def _listed(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _gate(metadata: Metadata, facts: CardFacts) -> Mapping[str, Any] | None:
-    """Return the rates of the input gate, or else what the artifact says of it; None where there is no gate."""
-    return facts.gate or metadata.model_dump(mode="json").get("gate")
-
-
-def _at_a_glance(metadata: Metadata, facts: CardFacts, gate: Mapping[str, Any] | None) -> Iterator[str]:
+def _at_a_glance(metadata: Metadata, facts: CardFacts, has_gate: bool) -> Iterator[str]:
     test = metadata.metrics["test"]
     measured = test["metrics"]
     area = measured.get("roc_auc")
@@ -93,7 +89,7 @@ def _at_a_glance(metadata: Metadata, facts: CardFacts, gate: Mapping[str, Any] |
     yield f"Expected calibration error {interval_text(error)}: {verdict} the aim of {ECE_AIM:g}."
     left = "; ".join(probe_at_a_glance(facts.probe or {}))
     shortcuts = f"ROC AUC with {left}" if left else "probed, see below" if facts.probe else "not probed"
-    yield f"Shortcuts: {shortcuts}. Input gate: {'yes' if gate else 'none'}."
+    yield f"Shortcuts: {shortcuts}. Input gate: {'yes' if has_gate else 'none'}."
 
 
 def _within_a_source(sources: Mapping[str, Mapping[str, Any]]) -> str:
@@ -149,7 +145,7 @@ def _data(facts: CardFacts) -> str:
     )
 
 
-def _limits(facts: CardFacts, gate: Mapping[str, Any] | None) -> Iterator[str]:
+def _limits(facts: CardFacts, has_gate: bool) -> Iterator[str]:
     shared = [escape(name) for name, images in facts.sources.items() if name != "unknown" and all(images.values())]
     yield "The figures hold for this data set alone. They say nothing about another hospital, device or population."
     yield (
@@ -157,7 +153,7 @@ def _limits(facts: CardFacts, gate: Mapping[str, Any] | None) -> Iterator[str]:
         "exposure) and not the disease: compare the trivial rules and the AUC within a source that holds both classes "
         f"(here: {', '.join(shared) or 'none'})."
     )
-    if gate:
+    if has_gate:
         yield (
             "The input gate refuses most of what is no frontal chest radiograph, not all: what passes it gets an "
             "answer, whatever it shows."

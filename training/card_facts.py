@@ -27,6 +27,10 @@ Counts = dict[str, int]
 """Images by the names in ``LABELS``."""
 
 
+_NAME_FILES: Final = {"command", "environment", "wrong_radiographs", "accepted_negatives", "unreadable"}
+"""Fields of measurements that can name files, and a patient with them: no card holds these."""
+
+
 class PartFacts(BaseModel):
     """One part of the split."""
 
@@ -69,6 +73,7 @@ def gather_facts(
         test_evaluations: How often it was measured on the test part.
     """
     sources = Counter((record.source or "unknown", record.label) for record in manifest.records)
+    balance = f", rare pairs of source and class weighed to the power of {config.balance:g}" if config.balance else ""
     return CardFacts(
         network=(
             f"Backbone {config.backbone}, initial weights: {config.initial_weights}, scaling inside the graph: "
@@ -77,7 +82,7 @@ def gather_facts(
         ),
         training=(
             f"Recipe `{metadata.recipe}`: batches of {config.batch_size}, seed {config.seed}, label smoothing "
-            f"{config.label_smoothing:g}, moving average of weights {config.average_decay:g}; stages:"
+            f"{config.label_smoothing:g}, moving average of weights {config.average_decay:g}{balance}; stages:"
         ),
         stages=[stage_text(stage, config) for stage in config.stages],
         chosen_by=config.stages[-1].checkpoint_monitor,
@@ -116,7 +121,7 @@ def read_facts(artifact: Path) -> CardFacts:
 
 
 def read_measurement(path: Path) -> dict[str, Any]:
-    """Read measurements that were made after an export.
+    """Read measurements that were made after an export, without what names files or folders.
 
     Raises:
         TrainingError: No such file, or it holds no JSON object.
@@ -129,4 +134,4 @@ def read_measurement(path: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(measured, dict) or not measured:
         raise TrainingError(f"{path} holds no measurements: a JSON object with at least one field is expected.")
-    return measured
+    return {name: value for name, value in measured.items() if name not in _NAME_FILES}

@@ -41,31 +41,59 @@ def probe_at_a_glance(probe: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} {interval_text(left)}"
 
 
-def gate_section(gate: Mapping[str, Any]) -> str:
-    """Write what the input gate refuses and lets through, Markdown."""
-    intro = "What is refused as no upright frontal chest radiograph. Rates are of images that it was not fitted to."
+def gate_section(record: Mapping[str, Any] | None, measured: Mapping[str, Any] | None) -> str:
+    """Write what the input gate refuses and lets through, Markdown.
+
+    Args:
+        record: As ``metadata.json`` holds it; None: it holds none.
+        measured: As the gate's own command wrote it after the export; None: it did not.
+    """
+    return paragraphs(
+        "What is refused as no upright frontal chest radiograph, on images that the gate was not fitted to.",
+        _gate_record(record) if record else "",
+        _gate_measured(measured) if measured else "",
+    )
+
+
+def _gate_record(gate: Mapping[str, Any]) -> str:
     parts = [part for part in ("validation", "test") if isinstance(gate.get(part), dict)]
-    if not all(of.keys() == {"images", "as_expected"} for part in parts for of in gate[part].values()) or not parts:
-        return paragraphs(intro, measurement_text(gate))
-    fitted = gate.get("fitted_on", {})
-    kinds = dict.fromkeys([*fitted, *(kind for part in parts for kind in gate[part])])
-    rows = [
-        [
-            escape(kind),
-            f"{fitted[kind]:,}" if kind in fitted else "none",
-            *(_count(gate[part].get(kind)) for part in parts),
-        ]
-        for kind in kinds
+    if not parts or any(of.keys() != {"images", "as_expected"} for part in parts for of in gate[part].values()):
+        return measurement_text(gate)
+    fitted = ", ".join(f"{count:,} {escape(kind)}" for kind, count in gate.get("fitted_on", {}).items())
+    kinds = dict.fromkeys(kind for part in parts for kind in gate[part])
+    rows = [[escape(kind), *(_count(gate[part].get(kind), "as_expected") for part in parts)] for kind in kinds]
+    return paragraphs(
+        f"Fitted on {fitted or 'nothing that is known'}. Let through, or named as what they were made to be:",
+        table(["radiographs", *parts], rows),
+    )
+
+
+def _gate_measured(gate: Mapping[str, Any]) -> str:
+    known = {
+        "radiographs": "as they should be",
+        "negatives": "refused",
+        "negatives_in_grey": "refused if all were grey",
+    }
+    if not isinstance(gate.get("radiographs"), dict):
+        return measurement_text(gate)
+    tables = [
+        table(
+            ["images", what, "95 % interval"],
+            [
+                [escape(kind), _count(rate, "right"), f"{rate['low']:.1%} to {rate['high']:.1%}"]
+                for kind, rate in gate[name].items()
+            ],
+        )
+        for name, what in known.items()
+        if gate.get(name)
     ]
-    others = {name: value for name, value in gate.items() if name not in ("fitted_on", *parts)}
-    header = ["images", "fitted on", *(f"as expected, {part}" for part in parts)]
-    return paragraphs(intro, table(header, rows), measurement_text(others))
+    return paragraphs(f"Measured since, on {escape(str(gate.get('images', 'radiographs')))}:", *tables)
 
 
-def _count(of: Mapping[str, int] | None) -> str:
+def _count(of: Mapping[str, int] | None, right: str) -> str:
     if not of or not of["images"]:
         return "none"
-    return f"{of['as_expected']:,} of {of['images']:,} ({of['as_expected'] / of['images']:.1%})"
+    return f"{of[right]:,} of {of['images']:,} ({of[right] / of['images']:.1%})"
 
 
 def ablation_section(ablation: Mapping[str, Any]) -> str:

@@ -72,10 +72,13 @@ def rewrite_card(model: Path, measured: Mapping[str, dict[str, Any]]) -> Artifac
 def _check_identity(artifact: Artifact, measured: Mapping[str, dict[str, Any]]) -> None:
     """Refuse what names another model or other data; a digest may be an earlier card's and is not compared."""
     metadata = artifact.metadata
-    ours = {"model": metadata.name, "version": metadata.version, "data_digest": metadata.data_digest}
+    both = f"{metadata.name}/{metadata.version}"
+    ours = {"model": (metadata.name, both), "version": (metadata.version,), "data_digest": (metadata.data_digest,)}
     for name, of in measured.items():
         wrong = [
-            f"{field} {of[field]} and not {value}" for field, value in ours.items() if of.get(field, value) != value
+            f"{field} {of[field]} and not {values[-1]}"
+            for field, values in ours.items()
+            if field in of and of[field] not in values
         ]
         if wrong:
             raise TrainingError(f"The {name} is of another model than {artifact.path}: it has {', '.join(wrong)}.")

@@ -16,6 +16,7 @@ from tests.training.fixtures import FinishedRun
 from training.__main__ import app
 from training.card import model_card
 from training.card_facts import FACTS, CardFacts, read_facts
+from training.card_measured import gate_section
 from training.card_writing import rewrite_card
 from training.export import find_exported
 
@@ -39,7 +40,13 @@ ABLATION = {
         },
     ],
 }
-GATE = {"limit": 3.5, "refused": {"photographs": {"images": 40, "refused": 39}}}
+GATE = {
+    "command": "python -m training gate --data /srv/ward-nine",
+    "images": "the test part, 40 radiographs",
+    "radiographs": {"upright": {"images": 40, "right": 39, "low": 0.87, "high": 0.996, "said": {"accepted": 39}}},
+    "negatives": {"photographs": {"images": 50, "right": 48, "low": 0.865, "high": 0.989, "said": {}}},
+    "wrong_radiographs": [{"name": "1/hong-gildong.png", "kind": "upright", "said": "inverted_image"}],
+}
 EVERYTHING_IS_ANSWERED = "Anything that is not a frontal chest radiograph gets an answer too"
 
 
@@ -76,19 +83,23 @@ def test_without_a_gate_everything_is_answered_and_with_one_it_is_not(finished: 
     with_one = model_card(metadata, facts.model_copy(update={"gate": GATE}))
     assert EVERYTHING_IS_ANSWERED not in with_one
     assert "what passes it gets an answer" in section(with_one, "Limits")
-    assert "| photographs | 40 | 39 |" in section(with_one, "Input gate")
+    assert "| upright | 39 of 40 (97.5%) | 87.0% to 99.6% |" in section(with_one, "Input gate")
+    assert "| photographs | 48 of 50 (96.0%) | 86.5% to 98.9% |" in section(with_one, "Input gate")
+
+
+def test_the_gates_own_record_is_shown() -> None:
     record = {
         "fitted_on": {"radiographs": 1000, "turned": 3000},
         "distance_limit": 2.5,
-        "validation": {"radiographs": {"images": 200, "as_expected": 199}},
-        "test": {"radiographs": {"images": 300, "as_expected": 297}, "photographs": {"images": 40, "as_expected": 40}},
+        "validation": {"upright": {"images": 200, "as_expected": 199}},
+        "test": {"upright": {"images": 300, "as_expected": 297}, "inverted": {"images": 40, "as_expected": 40}},
     }
-    recorded = section(model_card(metadata, facts.model_copy(update={"gate": record})), "Input gate")
-    assert "| radiographs | 1,000 | 199 of 200 (99.5%) | 297 of 300 (99.0%) |" in recorded
-    assert "| photographs | none | none | 40 of 40 (100.0%) |" in recorded
-    assert "| turned | 3,000 | none | none |" in recorded
-    assert "- distance limit: 2.500" in recorded
-    assert "Input gate: yes." in section(with_one, "At a glance")
+    recorded = gate_section(record, None)
+    assert "Fitted on 1,000 radiographs, 3,000 turned." in recorded
+    assert "| upright | 199 of 200 (99.5%) | 297 of 300 (99.0%) |" in recorded
+    assert "| inverted | none | 40 of 40 (100.0%) |" in recorded
+    assert "- limit: 2.500" in gate_section({"limit": 2.5}, None)
+    assert "- limit: 2.500" in gate_section(None, {"limit": 2.5})
 
 
 def test_what_was_measured_later_has_its_section(finished: FinishedRun, facts: CardFacts) -> None:
@@ -181,6 +192,9 @@ def test_the_command_writes_the_card_again_and_says_the_new_digest(copied: Artif
     assert f"The digest was {first.stdout.split()[-1]}." in second.stderr
     assert "lungs covered" in after.card
     assert "photographs" in after.card
+    kept = (copied.path / FACTS).read_text() + after.card
+    assert "hong-gildong" not in kept
+    assert "ward-nine" not in kept
     assert after.card == model_card(after.metadata, read_facts(after.path))
     assert after.digest != copied.digest
     assert after.metadata.model_copy(update={"files": {}}) == copied.metadata.model_copy(update={"files": {}})

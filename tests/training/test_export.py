@@ -14,7 +14,8 @@ from app.errors import ArtifactError, TrainingError
 from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import TEMPERATURE, export_tiny
-from training.card_facts import FACTS, gather_facts
+from training.card import model_card
+from training.card_facts import FACTS, gather_facts, read_facts
 from training.config import RECIPES, Execution, read_recipe
 from training.evaluate import THRESHOLD_RULE
 from training.export import RELIABILITY, find_exported
@@ -178,7 +179,7 @@ def test_what_was_exported_of_a_run_is_found_again_and_not_taken_for_another_run
 )
 def test_the_card_says_what_the_model_sees_of_an_image(version: int, words: str, finished: FinishedRun) -> None:
     metadata = finished.artifact.metadata.model_copy(update={"preprocessing_version": version})
-    assert words in training.card._model(metadata, finished.config)
+    assert words in model_card(metadata, read_facts(finished.artifact.path))
 
 
 def test_the_card_names_no_weights_file(finished: FinishedRun) -> None:
