@@ -20,15 +20,17 @@ half-height, as fractions of the side.
 
 Source: in the mean of 1,078 training images, and of those of each source, the lungs are the dark fields between 0.12
 and 0.90 of the width and 0.08 and 0.80 of the height. The ellipses were widened until they held the lungs of single
-images cropped close to them, of which only outer lower corners are left in a few. 30 % of the square stays: shoulders,
-neck, flanks, the abdomen, and what is burned in at the corners."""
+images cropped close to them. Outer lower corners of the lungs are left in a few, and in more where a wide image lost
+its sides to the centre square (preprocessing version 2). 30 % of the square stays: shoulders, neck, flanks, the
+abdomen, and what is burned in at the corners."""
 
 CENTRE: Final = 0.7
 """Side of the centre square as a fraction of the image's."""
 
 WITHOUT_BORDERS: Final = 0.84
-"""Side of the square that leaves the borders, as a fraction of the image's: lungs of images that are cropped close
-reach to 0.08 of the width. 29 % of the square stays, as much as beside the ellipses."""
+"""Side of the square that leaves the borders, as a fraction of the image's: lungs of most images that are cropped
+close reach to 0.08 of the width, those of centre squares at times to the edge. 29 % of the square stays, as much as
+beside the ellipses."""
 
 LOW_RESOLUTION: Final = 16
 """Pixels a side: outlines and exposure are left, and no texture of a lung."""

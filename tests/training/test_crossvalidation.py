@@ -32,7 +32,7 @@ from training.squares import load_squares
 pytestmark = pytest.mark.usefixtures("tiny_backbone", "eager")
 
 FIRST = CONFIG.model_copy(update={"recipe": "first", "stages": CONFIG.stages[:1]})
-SECOND = FIRST.model_copy(update={"recipe": "second", "label_smoothing": 0.1})
+SECOND = FIRST.model_copy(update={"recipe": "second", "preprocessing": 2})
 PLAN = Plan((FIRST, SECOND), count=2)
 
 
@@ -81,15 +81,18 @@ def test_every_image_of_development_is_answered_once_and_none_of_the_test_part(
         assert sorted(answered) == sorted(r.sha256 for r in (*parts.train, *parts.validation))
 
 
-def test_answers_are_those_of_the_fold_that_held_an_image_out(crossvalidated: Path, images: Manifest) -> None:
-    rows = {row["sha256"]: row for row in predictions(crossvalidated)}
-    kept = development(images, FIRST.split_seed)
-    for number, parts in enumerate(folds(kept, FIRST.split_seed, 2), start=1):
-        model = load_best(crossvalidated / f"first/fold-{number}", FIRST)
+@pytest.mark.parametrize("recipe", [FIRST, SECOND], ids=["first", "second"])
+def test_answers_are_those_of_the_fold_that_held_an_image_out(
+    recipe: FitConfig, crossvalidated: Path, images: Manifest
+) -> None:
+    rows = {row["sha256"]: row for row in predictions(crossvalidated, recipe.recipe)}
+    kept = development(images, recipe.split_seed)
+    for number, parts in enumerate(folds(kept, recipe.split_seed, 2), start=1):
+        model = load_best(crossvalidated / recipe.recipe / f"fold-{number}", recipe)
 
         def logits(records: Any, alter: Any = lambda squares: squares, model: Any = model) -> Any:
-            squares = alter(load_squares(images.root, records))
-            return logits_of(model, XrayDataset(squares, one_hot(records), FIRST, training=False))
+            squares = alter(load_squares(images.root, records, preprocessing=recipe.preprocessing))
+            return logits_of(model, XrayDataset(squares, one_hot(records), recipe, training=False))
 
         labels = np.array([record.label for record in parts.validation])
         temperature = fit_temperature(logits(parts.validation), labels)
@@ -129,12 +132,12 @@ def test_figures_are_of_the_pooled_answers(crossvalidated: Path) -> None:
 def test_the_second_recipe_is_compared_with_the_first(crossvalidated: Path) -> None:
     first, second = ablation(crossvalidated)["recipes"]
     assert (first["changes"], first["differences"]) == ("", {})
-    assert second["changes"] == "label_smoothing is 0.05 there and 0.1 here"
+    assert second["changes"] == "preprocessing is 1 there and 2 here"
     for name, difference in second["differences"].items():
         expected = second["metrics"][name]["value"] - first["metrics"][name]["value"]
         assert difference["value"] == pytest.approx(expected)
     text = (crossvalidated / "ablation.md").read_text()
-    assert "| second | label_smoothing is 0.05 there and 0.1 here |" in text
+    assert "| second | preprocessing is 1 there and 2 here |" in text
     assert "## Differences to first" in text
 
 

@@ -32,8 +32,8 @@ def ablation_text(ablation: Ablation) -> str:
             _results(ablation),
             "## Without the lungs",
             "The same models on the same images with the lungs covered (two ellipses, the same for every image), and "
-            "on their borders only (84 % of the side covered). What is far above 0.5 here is not taken from the "
-            "lungs.",
+            "on their borders only (84 % of the side covered). What is far above 0.5 here is taken from what lies "
+            "beside the lungs; of lungs that reach to the edge of an image a rim is left.",
             _covered(ablation),
             *_differences(ablation),
             *_changes(ablation),

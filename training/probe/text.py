@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from training.breakdown import SUSPICIOUS_AUC
 from training.card_results import interval_text
 from training.manifest import LABELS, POSITIVE
 from training.markdown import escape, paragraphs, table
@@ -13,6 +14,10 @@ from training.sources import SourceCounts, counts_text, difference_text, within
 
 CHANCE: Final = 0.5
 """The ROC AUC of an answer that knows nothing."""
+
+STRONG: Final = 0.25
+"""Share of what whole images give above chance, from which on what is left without the lungs is called a shortcut and
+no weak sign of one: rims of lungs that stay may give a little. The number is ours."""
 
 _WITHOUT_LUNGS: Final = {"lungs covered": "With the lungs covered", "borders only": "On the borders only"}
 
@@ -72,9 +77,11 @@ def probe_text(probe: Probe, figure: str, *, made_up: bool) -> str:
 def findings(probe: Probe) -> list[str]:
     """Say in sentences, Markdown, what follows from the figures."""
     return [
+        *_suspicious(probe),
         *_within(probe),
         *(_without_lungs(probe, name) for name in _WITHOUT_LUNGS),
-        "A figure near chance there acquits no model: images so covered are unlike any that it was trained on.",
+        "Of lungs that reach to the edge of an image a rim is left there, so that a low figure above chance proves "
+        "little. One near chance acquits no model: images so covered are unlike any that it was trained on.",
         _low_resolution(probe),
         *(_change(probe, name) for name in _WITH_LESS),
         *(_told(name, told) for name, told in probe.sources_told.items()),
@@ -91,6 +98,12 @@ def _what(probe: Probe) -> str:
         f"{probe.split_seed}): {counts}, in {probe.groups:,} groups.{touched} Threshold {probe.threshold:.3f}, the "
         f"model's. Intervals: 95 %, {probe.bootstrap_rounds:,} rounds of the bootstrap by group."
     )
+
+
+def _suspicious(probe: Probe) -> Iterator[str]:
+    whole = probe.metrics["roc_auc"].value
+    if whole > SUSPICIOUS_AUC:
+        yield f"**Suspiciously good:** an ROC AUC above {SUSPICIOUS_AUC:g} ({whole:.3f}) wants an explanation."
 
 
 def _within(probe: Probe) -> Iterator[str]:
@@ -116,7 +129,8 @@ def _without_lungs(probe: Probe, name: str) -> str:
     how = f"{_WITHOUT_LUNGS[name]} the ROC AUC is {_figure(left)}"
     if left.low <= CHANCE:
         return f"{how}: chance may give as much, no shortcut is seen."
-    return f"**A shortcut.** {how}{_kept(probe, left)}: so much is not taken from the lungs."
+    sign = "**A shortcut.**" if _share(probe, left) >= STRONG else "A weak sign of a shortcut."
+    return f"{sign} {how}{_kept(probe, left)}: so much is taken from what lies beside the lungs."
 
 
 def _low_resolution(probe: Probe) -> str:
@@ -129,12 +143,15 @@ def _low_resolution(probe: Probe) -> str:
 
 def _kept(probe: Probe, left: Estimate) -> str:
     """Say which share is left of what the images as they are give above chance, where they give anything."""
-    whole = probe.metrics["roc_auc"]
-    if whole.low <= CHANCE:
+    if probe.metrics["roc_auc"].low <= CHANCE:
         return ""
-    return (
-        f", {max(left.value - CHANCE, 0) / (whole.value - CHANCE):.0%} of what the whole images give above {CHANCE:g}"
-    )
+    return f", {_share(probe, left):.0%} of what the whole images give above {CHANCE:g}"
+
+
+def _share(probe: Probe, left: Estimate) -> float:
+    """Return which share that is; all of it where whole images give nothing."""
+    gain = probe.metrics["roc_auc"].value - CHANCE
+    return max(left.value - CHANCE, 0) / gain if gain > 0 else 1.0
 
 
 def _change(probe: Probe, name: str) -> str:

@@ -47,7 +47,7 @@ def test_images_as_they_are_give_the_figures_of_the_export(probed: Probed, finis
 
 
 def test_altered_images_are_asked_about_through_the_engine(probed: Probed, finished: FinishedRun, parts: Split) -> None:
-    squares = cover_lungs(load_squares(finished.manifest.root, parts.validation))
+    squares = cover_lungs(load_squares(finished.manifest.root, parts.validation, preprocessing=1))
     engine = load_engine("openvino", finished.artifact)
     answers = np.concatenate([engine.infer(images).probabilities[:, 1] for images in network_inputs(squares)])
     right = (answers >= finished.artifact.metadata.threshold) == [r.label == 1 for r in parts.validation]
@@ -58,7 +58,7 @@ def test_altered_images_are_asked_about_through_the_engine(probed: Probed, finis
 
 
 def test_grey_levels_are_matched_to_the_train_part(probed: Probed, finished: FinishedRun, parts: Split) -> None:
-    wanted = grey_levels(load_squares(finished.manifest.root, parts.train))
+    wanted = grey_levels(load_squares(finished.manifest.root, parts.train, preprocessing=1))
     matched = probed.alterations["matched grey levels"](probed.squares)
     mean = (wanted * np.arange(256)).sum() / wanted.sum()
     np.testing.assert_allclose(matched.mean(axis=(1, 2)), mean, atol=2)

@@ -89,6 +89,12 @@ def test_an_auc_that_stays_without_the_lungs_is_called_a_shortcut(name: str, abo
     assert "0.700 (0.650 to 0.750), 50% of what the whole images give above 0.5" in sentence
 
 
+def test_a_small_share_is_called_a_weak_sign() -> None:
+    sentence = said(with_altered("lungs covered", altered(0.58, -0.32)), "With the lungs covered")
+    assert sentence.startswith("A weak sign of a shortcut. ")
+    assert "20% of what the whole images give" in sentence
+
+
 def test_an_auc_near_chance_without_the_lungs_is_not() -> None:
     sentence = said(with_altered("lungs covered", altered(0.54, -0.36)), "With the lungs covered")
     assert "no shortcut is seen" in sentence
@@ -117,6 +123,12 @@ def test_the_figure_within_a_source_is_judged_by_interval_and_groups(inside: flo
     sentence = said(probe, "Within clinic")
     assert f"30 non-COVID in {groups} groups and 30 COVID-19 in 25 groups" in sentence
     assert verdict in sentence
+
+
+@pytest.mark.parametrize(("roc_auc", "warned"), [(0.98, True), (0.96, False)])
+def test_a_figure_that_is_too_good_is_marked(roc_auc: float, warned: bool) -> None:
+    sentences = findings(probe_of(metrics=metrics(roc_auc)))
+    assert any(sentence.startswith("**Suspiciously good:**") for sentence in sentences) is warned
 
 
 def test_without_a_source_of_both_classes_that_is_said() -> None:
