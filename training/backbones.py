@@ -185,12 +185,12 @@ def _scaling(kind: str) -> keras.Layer:
 
 
 def _head(features: Any, head: Head, softmax: str | None) -> Any:
-    layers = keras.layers
-    x = layers.BatchNormalization(name="head_bn_1")(features)
+    layers, momentum = keras.layers, head.batch_norm_momentum
+    x = layers.BatchNormalization(momentum=momentum, name="head_bn_1")(features)
     penalty = keras.regularizers.L1L2(head.l1, head.l2)
     x = layers.Dense(head.units[0], activation="relu", kernel_regularizer=penalty, name="head_dense_1")(x)
-    x = layers.BatchNormalization(name="head_bn_2")(x)
+    x = layers.BatchNormalization(momentum=momentum, name="head_bn_2")(x)
     x = layers.Dropout(head.dropout, name="head_dropout")(x)
     x = layers.Dense(head.units[1], activation="relu", name="head_dense_2")(x)
-    x = layers.BatchNormalization(name="head_bn_3")(x)
+    x = layers.BatchNormalization(momentum=momentum, name="head_bn_3")(x)
     return layers.Dense(len(LABELS), activation="softmax", dtype=softmax, name="probabilities")(x)

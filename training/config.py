@@ -64,6 +64,9 @@ class Head(_Frozen):
         (512, 256), description="Widths of the two hidden layers."
     )
     dropout: Probability = Field(0.2, description="Before the second hidden layer.")
+    batch_norm_momentum: float = Field(
+        0.99, gt=0, lt=1, description="Of its moving statistics, which need some hundred steps at 0.99: Keras' default."
+    )
     l1: float = Field(1e-5, ge=0, description="L1 penalty on the first layer's weights.")
     l2: float = Field(1e-4, ge=0, description="L2 penalty on the first layer's weights.")
 

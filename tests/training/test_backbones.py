@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.tiny import CONFIG, tiny_network
 from training.backbones import BACKBONES, Backbone, build_model, unfreeze
-from training.config import BackboneName, Execution, FitConfig, Precision
+from training.config import BackboneName, Execution, FitConfig, Head, Precision
 
 HEAD = [
     "head_bn_1",
@@ -46,6 +46,13 @@ def test_the_head_is_that_of_the_study(model: keras.Model) -> None:
     penalty = model.get_layer("head_dense_1").kernel_regularizer
     assert (float(penalty.l1), float(penalty.l2)) == (pytest.approx(1e-5), pytest.approx(1e-4))
     assert model.get_layer("head_dense_2").kernel_regularizer is None
+
+
+def test_moving_statistics_are_those_of_keras_unless_the_recipe_says_otherwise(tiny_backbone: None) -> None:
+    names = [f"head_bn_{number}" for number in (1, 2, 3)]
+    ours = build_model(CONFIG.model_copy(update={"head": Head(batch_norm_momentum=0.9)}), 64)
+    assert [ours.get_layer(name).momentum for name in names] == [0.9] * 3
+    assert [build_model(CONFIG, 64).get_layer(name).momentum for name in names] == [0.99] * 3
 
 
 def test_the_head_on_nasnetlarge_has_the_studys_number_of_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
