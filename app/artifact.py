@@ -4,7 +4,10 @@ saved_model.pb, variables/     the network; signature ``serving_default``
 assets.extra/metadata.json     what it is, and the SHA-256 of every other file
 assets.extra/metadata.json.sig optional: who exported it, see app.signature
 assets.extra/golden.npz        synthetic inputs with the outputs they must give
-assets.extra/MODEL_CARD.md     intended use, data, metrics, limits
+assets.extra/MODEL_CARD.md     intended use, limits, metrics, data
+assets.extra/card.json         what the card says beside the metadata: it is written again from both
+assets.extra/DATA_CARD.md      what the model was trained on
+assets.extra/seen.txt          digests of the images it was trained on, for evaluations elsewhere
 assets.extra/int8/             optional: the same network quantized, OpenVINO's model.xml and model.bin
 """
 
@@ -29,6 +32,8 @@ METADATA: Final = f"{EXTRA}/metadata.json"
 SIGNATURE: Final = f"{METADATA}.sig"
 GOLDEN: Final = f"{EXTRA}/golden.npz"
 MODEL_CARD: Final = f"{EXTRA}/MODEL_CARD.md"
+DATA_CARD: Final = f"{EXTRA}/DATA_CARD.md"
+"""What the model was trained on; older artifacts have none."""
 INT8_MODEL: Final = f"{EXTRA}/int8/model.xml"
 """The quantized network, with its weights in ``model.bin`` beside it."""
 POSITIVE: Final = 1
@@ -212,12 +217,14 @@ class Artifact:
         metadata: Contents of ``metadata.json``.
         digest: SHA-256 of ``metadata.json``, and so of the whole artifact.
         card: The model card, Markdown.
+        data_card: That of the data it was trained on; None where the artifact has none.
     """
 
     path: Path
     metadata: Metadata
     digest: str
     card: str
+    data_card: str | None = None
 
     def check_files(self) -> None:
         """Check that the folder still holds what was exported, no more and no less.
@@ -295,7 +302,8 @@ def open_artifact(path: Path, public_key: Path | None = None) -> Artifact:
     _check_compatible(metadata, metadata_path)
     _check_files(folder, metadata)
     card = _read(folder / MODEL_CARD).decode()
-    return Artifact(folder, metadata, hashlib.sha256(text).hexdigest(), card)
+    data_card = _read(folder / DATA_CARD).decode() if DATA_CARD in metadata.files else None
+    return Artifact(folder, metadata, hashlib.sha256(text).hexdigest(), card, data_card)
 
 
 def file_digests(folder: Path) -> dict[str, str]:

@@ -28,6 +28,7 @@ from training.options import (
     Models,
     PrecisionOption,
     PreprocessingOption,
+    Prevalences,
     Public,
     SkipUnreadable,
     Weights,
@@ -35,6 +36,7 @@ from training.options import (
     command_line,
     errors_for_people,
     execution_of,
+    prevalences_of,
     read_data,
     recipe_of,
     say_how_split,
@@ -259,11 +261,17 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Also quantized to int8, kept if as accurate; needs the extra 'quantize'.")
     ] = False,
+    sensitivity: Annotated[
+        float | None,
+        typer.Option(help="On validation, that the threshold must reach, 0.95 say; by default Youden's J chooses it."),
+    ] = None,
+    prevalence: Prevalences = None,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Export a finished run as a SavedModel that the service loads, and measure it on the test part.
 
     What bf16 and int8 change is measured on validation; the service uses a precision only where that is little enough.
+    Model card and data card are written into the model's folder, a reliability diagram into the run's.
 
     Example: python -m training export runs/study --data covid-xray-dataset --backbone NASNetLarge
     """
@@ -273,19 +281,53 @@ def export(
         if not can_export():
             raise TrainingError("An export needs TensorFlow as Keras' backend: install it, and unset KERAS_BACKEND.")
         manifest = read_data(data, skip_unreadable)
+        prevalences = prevalences_of(prevalence)
         if (run / "study.json").exists():
             from training.study import export_run
             from training.study_folder import find_run, open_study
 
             opened = open_study(run, manifest)
             chosen = find_run(opened, backbone, recipe)
-            _print_artifact(export_run(opened, chosen, models, name, int8=int8))
+            exported = export_run(
+                opened, chosen, models, name, int8=int8, sensitivity=sensitivity, prevalences=prevalences
+            )
+            _print_artifact(exported)
             return
         if backbone or recipe:
             raise TrainingError(f"{run} is no study folder: --backbone and --recipe choose among a study's runs.")
         from training.export import export as run_export
 
-        _print_artifact(run_export(run, manifest, models, name, int8=int8))
+        exported = run_export(run, manifest, models, name, int8=int8, sensitivity=sensitivity, prevalences=prevalences)
+        _print_artifact(exported)
+
+
+@app.command()
+def card(
+    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    probe: Annotated[Path | None, typer.Option(help="probe.json, as 'probe' wrote it.")] = None,
+    gate: Annotated[Path | None, typer.Option(help="JSON with the measured rates of the input gate.")] = None,
+    ablation: Annotated[Path | None, typer.Option(help="JSON with what each change of the training did.")] = None,
+) -> None:
+    """Write an exported model's card again, with measurements that were made since.
+
+    Graph and weights stay as they are. The artifact's digest changes with its card, and a signature is removed: note
+    the new digest wherever the old one is, and sign again.
+
+    Example: python -m training card --model models/nasnetmobile --probe probe.json
+    """
+    with errors_for_people():
+        from app.artifact import MODEL_CARD, open_artifact
+        from training.card_facts import read_measurement
+        from training.card_writing import rewrite_card
+
+        given = {name: path for name, path in (("probe", probe), ("gate", gate), ("ablation", ablation)) if path}
+        before = open_artifact(model)
+        after = rewrite_card(model, {name: read_measurement(path) for name, path in given.items()})
+        typer.echo(after.path / MODEL_CARD)
+        typer.echo(f"digest {after.digest}")
+        if after.digest != before.digest:
+            note = f"The digest was {before.digest}. What names it, or a signature of it, is of the earlier card."
+            STDERR.print(note, soft_wrap=True)
 
 
 @app.command()
@@ -294,21 +336,27 @@ def evaluate(
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="Folder of the report.")],
     engine: Annotated[Literal["openvino", "tensorflow"], typer.Option(help="What runs the model.")] = "openvino",
+    prevalence: Prevalences = None,
     public: Public = False,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Report what an exported model reaches on images of your own, through the engine that serves it.
 
-    One of the two class folders may be missing. The threshold is the model's.
+    One of the two class folders may be missing. The threshold is the model's. summary.html is one page for clinicians,
+    with a conclusion; index.html is the technical report.
 
     Example: python -m training evaluate --model models/nasnetmobile --data our-hospital --out evaluation
     """
     with errors_for_people():
         from training.external import evaluate as run_evaluate
         from training.report import write_report
+        from training.summary import write_summary
 
+        prevalences = prevalences_of(prevalence)
         manifest = read_data(data, skip_unreadable, both_classes=False)
-        typer.echo(write_report(run_evaluate(model, manifest, engine, command_line()), out, public=public))
+        evidence = run_evaluate(model, manifest, engine, command_line())
+        typer.echo(write_report(evidence, out, public=public, prevalence=prevalences[0]))
+        typer.echo(write_summary(evidence, out, prevalences))
 
 
 @app.command()
@@ -331,7 +379,7 @@ app.command()(probe)
 
 
 def _print_artifact(artifact: "Artifact") -> None:
-    from training.card import precision_table
+    from training.card_results import precision_table
 
     typer.echo(artifact.path)
     for metric, measured in artifact.metadata.metrics["test"]["metrics"].items():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import training.evaluate
-from training.bootstrap import Counts, Rounds, f1, ratio, share
+from training.bootstrap import Counts, Rounds, f1, share
 from training.config import Monitor
 from training.evaluate import describe, estimate, metrics_by_round
 from training.manifest import LABELS, POSITIVE, Record, count_classes
@@ -25,15 +25,12 @@ from training.measures import (
     Spread,
     StageMeasures,
 )
+from training.prevalence import predictive_values
 from training.recipe_text import stage_text
 from training.results import Answers, EpochTiming, Evidence, TrainedModel
 
 PREVALENCE: Final = 0.1
 """Of COVID-19 among those examined, for the predictive values: an example of ours, measured nowhere."""
-
-SUSPICIOUS_AUC: Final = 0.97
-"""Above it a report warns. Source of the doubt: models near 1 on the sources they were trained on fell far on
-others (DeGrave et al., doi:10.1038/s42256-021-00338-7); the number is ours, that of the model card."""
 
 LARGER_PROBABILITY_WINS: Final = 0.5
 
@@ -187,10 +184,8 @@ def _figures(at_threshold: _Masks, at_half: _Masks, prevalence: float, counts: C
         figures[f"{name}/f1"] = f1(actual, predicted, counts)
     sensitivity = figures[f"{LABELS[POSITIVE]}/recall"]
     specificity = figures[f"{LABELS[1 - POSITIVE]}/recall"]
-    found, false_alarms = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)
-    cleared, missed = specificity * (1 - prevalence), (1 - sensitivity) * prevalence
-    figures["predictive value/positive"] = ratio(found, found + false_alarms)
-    figures["predictive value/negative"] = ratio(cleared, cleared + missed)
+    values = predictive_values(sensitivity, specificity, prevalence)
+    figures["predictive value/positive"], figures["predictive value/negative"] = values
     return figures
 
 

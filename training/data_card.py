@@ -6,7 +6,14 @@ from typing import Final
 from training.data_facts import NOT_KNOWN, DataFacts, Property
 from training.duplicates import MISSED, Duplicates
 from training.manifest import LABELS, POSITIVE
-from training.markdown import table
+from training.markdown import escape, table
+
+_INTENDED_USE: Final = (
+    "For research on, and teaching of, classifiers of chest X-rays, and to judge what a figure measured on these "
+    "images is worth. Not a sample of any hospital's patients: how frequent a disease, view, age or sex is here says "
+    "nothing about elsewhere. Labels are those of the sources. Do not try to find out who the patients are, and keep "
+    "to the licences."
+)
 
 _PROPERTY_NAMES: Final = {"shape": "Shape", "source": "Source", "view": "View", "age": "Age in years", "sex": "Sex"}
 
@@ -36,8 +43,12 @@ def data_card(facts: DataFacts) -> str:
         "For research and teaching; no patient is named here.",
         "## What to know first",
         "\n".join(f"- {sentence}" for sentence in _findings(facts)),
+        "## Intended use",
+        _INTENDED_USE,
         "## Counts",
         _counts(facts),
+        "## Licences",
+        _licences(facts),
         "## Split",
         _split(facts),
         "## Stored sizes",
@@ -108,6 +119,12 @@ def _counts(facts: DataFacts) -> str:
     named = {**facts.sources, "**all**": facts.total}
     header = ["source", *LABELS, "images", "groups"]
     return table(header, [[name, *_row(part.images), f"{part.groups:,}"] for name, part in named.items()])
+
+
+def _licences(facts: DataFacts) -> str:
+    rows = [[escape(name), *_row(counts)] for name, counts in facts.licences.items()]
+    note = "As the sources give them. An image without a stated licence allows no more than research, if that."
+    return f"{note}\n\n{table(['licence', *LABELS, 'images'], rows)}"
 
 
 def _split(facts: DataFacts) -> str:

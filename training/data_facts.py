@@ -4,7 +4,6 @@ Patient groups are counted and never named. Files are named by the first digits 
 only if asked to. The fields are those of ``data_card.json``.
 """
 
-import math
 import re
 import statistics
 from collections import Counter
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.imaging import GreyImage, to_square
+from training.ages import age_band, age_years
 from training.duplicates import (
     HASH_SIDE,
     HASHED,
@@ -48,11 +48,6 @@ _MOST_VALUES, _FEWEST_IMAGES = 20, 3
 """A value of a free-text column is listed if it is one of the most frequent, and not of one or two images only."""
 
 _DIGEST_DIGITS: Final = 16
-_UNITS_A_YEAR: Final = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}
-"""Source: DICOM PS3.5, 6.2, value representation AS; NIH's table writes ages alike."""
-
-_AGE_BANDS: Final = ((18, "under 18"), (40, "18 to 39"), (60, "40 to 59"), (80, "60 to 79"), (math.inf, "80 and over"))
-
 ClassCounts = dict[str, int]
 """Images by the names in ``LABELS``."""
 
@@ -114,6 +109,7 @@ class DataFacts(_Facts):
     manifest_digest: str
     total: Part
     sources: dict[str, Part]
+    licences: dict[str, ClassCounts] = Field(description="Images by licence, as the sources give it.")
     split: SplitFacts
     sizes: list[Sizes]
     perceptual_hash: str
@@ -161,6 +157,7 @@ def measure_data(manifest: Manifest, seed: int, *, list_files: bool = False, pro
         manifest_digest=manifest.digest,
         total=_part(records),
         sources=_by_source(records),
+        licences=_by_licence(records),
         split=_split_facts(parts, seed),
         sizes=_sizes(records, images),
         perceptual_hash=f"DCT (ImageHash phash), {HASH_SIDE**2:,} bits, of which at most {LIMIT} differ",
@@ -183,12 +180,6 @@ def is_of_older_set(path: str) -> bool:
     return OLDER_SET.match(PurePosixPath(path).name) is not None
 
 
-def age_years(text: str) -> float | None:
-    """Read an age: "45", "45.0", "045Y", "18M"; None where it is anything else."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([YMWD]?)", text.strip().upper())
-    return float(match[1]) / _UNITS_A_YEAR[match[2]] if match else None
-
-
 def _measure(image: GreyImage) -> _Measured:
     return _Measured(image.width, image.height, perceptual_hash(to_square(image.pixels, version=HASHED)))
 
@@ -205,6 +196,14 @@ def _by_source(records: Sequence[Record]) -> dict[str, Part]:
     names = _gather_rare([record.source or NOT_KNOWN for record in records])
     return {
         name: _part([record for record, of in zip(records, names, strict=True) if of == name])
+        for name, _ in Counter(names).most_common()
+    }
+
+
+def _by_licence(records: Sequence[Record]) -> dict[str, ClassCounts]:
+    names = [record.licence or NOT_KNOWN for record in records]
+    return {
+        name: _count([record for record, of in zip(records, names, strict=True) if of == name])
         for name, _ in Counter(names).most_common()
     }
 
@@ -248,7 +247,7 @@ def _properties(records: Sequence[Record], images: Sequence[_Measured]) -> dict[
         "shape": [_shape(image) for image in images],
         "source": [r.source or NOT_KNOWN for r in records],
         "view": [r.view or NOT_KNOWN for r in records],
-        "age": [_age_band(age_years(r.age)) for r in records],
+        "age": [age_band(r.age) or NOT_KNOWN for r in records],
         "sex": [r.sex or NOT_KNOWN for r in records],
     }
     return {name: _property(values, records) for name, values in columns.items()}
@@ -280,10 +279,6 @@ def _shape(image: _Measured) -> str:
     if image.width == image.height:
         return "square"
     return "wider than high" if image.width > image.height else "higher than wide"
-
-
-def _age_band(years: float | None) -> str:
-    return NOT_KNOWN if years is None else next(name for end, name in _AGE_BANDS if years < end)
 
 
 def _median_ages(records: Sequence[Record]) -> dict[str, float | None]:

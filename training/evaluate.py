@@ -52,8 +52,13 @@ def fit_threshold(labels: Labels, probabilities: Probabilities) -> float:
     gain = sensitivity - false_positive_rate
     best = thresholds[np.isclose(gain, gain.max())]
     chosen = best[np.argmin(np.abs(best - 0.5))]
+    return half_way_below(float(chosen), probabilities) if np.isfinite(chosen) else 1.0
+
+
+def half_way_below(chosen: float, probabilities: Probabilities) -> float:
+    """Return the middle between a probability that was given and the next lower one that was, or 0."""
     lower = probabilities[probabilities < chosen]
-    return float((chosen + (lower.max() if len(lower) else 0)) / 2) if np.isfinite(chosen) else 1.0
+    return (chosen + (float(lower.max()) if len(lower) else 0.0)) / 2
 
 
 def metrics_by_round(
@@ -143,25 +148,51 @@ def describe(records: Sequence[Record], probabilities: Probabilities, threshold:
     """Measure a split as a whole and source by source.
 
     Returns:
-        ``images`` and ``groups`` a class, ``metrics`` with intervals, and ``sources``: a source with both
-        classes has an ROC AUC, one with a single class only its sensitivity or specificity.
+        ``images`` and ``groups`` a class, ``metrics`` with intervals, and ``sources`` as ``describe_each``.
     """
     labels, groups = np.array([r.label for r in records]), [r.group for r in records]
-    by_source = {}
-    for source in sorted({r.source for r in records}):
-        here = np.array([r.source == source for r in records])
-        members = [group for group, inside in zip(groups, here, strict=True) if inside]
-        measured = with_intervals(labels[here], probabilities[here], threshold, members)
-        by_source[source or "unknown"] = {
-            "images": _count(labels[here]),
-            "metrics": {k: v for k, v in measured.items() if k in ("sensitivity", "specificity", "roc_auc")},
-        }
+    sources = [r.source for r in records]
+    by_source = describe_each(sorted(set(sources)), sources, records, probabilities, threshold)
     return {
         "images": _count(labels),
-        "groups": _count(np.array([label for label, _ in sorted(set(zip(labels.tolist(), groups, strict=True)))])),
+        "groups": _count_groups(labels, groups),
         "metrics": with_intervals(labels, probabilities, threshold, groups),
-        "sources": by_source,
+        "sources": {source or "unknown": measured for source, measured in by_source.items()},
     }
+
+
+def describe_each(
+    names: Sequence[str],
+    values: Sequence[str],
+    records: Sequence[Record],
+    probabilities: Probabilities,
+    threshold: float,
+) -> dict[str, dict[str, Any]]:
+    """Measure the images of each value of a property.
+
+    Args:
+        names: The values to measure, in the order of the result.
+        values: Of each of N images.
+        records: N images.
+        probabilities: Of COVID-19, (N,).
+        threshold: From this probability on the answer is COVID-19.
+
+    Returns:
+        By value ``images`` and ``groups`` a class, and ``metrics``: a value with both classes has an ROC AUC, one
+        with a single class only its sensitivity or specificity.
+    """
+    labels, groups = np.array([r.label for r in records]), [r.group for r in records]
+    described = {}
+    for name in names:
+        here = np.array([value == name for value in values])
+        members = [group for group, inside in zip(groups, here, strict=True) if inside]
+        measured = with_intervals(labels[here], probabilities[here], threshold, members)
+        described[name] = {
+            "images": _count(labels[here]),
+            "groups": _count_groups(labels[here], members),
+            "metrics": {k: v for k, v in measured.items() if k in ("sensitivity", "specificity", "roc_auc")},
+        }
+    return described
 
 
 def trivial_rules(
@@ -196,3 +227,8 @@ def _best_limit(values: NDArray[np.float64], labels: Labels) -> float:
 
 def _count(labels: Labels) -> dict[str, int]:
     return {name: int((labels == label).sum()) for label, name in enumerate(LABELS)}
+
+
+def _count_groups(labels: Labels, groups: Sequence[str]) -> dict[str, int]:
+    """Count groups of each class; one that holds both counts in both."""
+    return _count(np.array([label for label, _ in set(zip(labels.tolist(), groups, strict=True))]))

@@ -3,49 +3,60 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from app.artifact import (
+    DATA_CARD,
     EXTRA,
     FORMAT_VERSION,
     GOLDEN,
-    METADATA,
     MODEL_CARD,
     Artifact,
     Infer,
     Metadata,
     Outputs,
     TensorSpec,
-    file_digests,
     open_artifact,
 )
 from app.engines import load_engine
 from app.errors import ArtifactError, TrainingError
 from app.imaging import IMAGE_SIZE, to_network_input
 from training.atomic import reading, replacing
-from training.card import model_card
+from training.breakdown import break_down
+from training.card_facts import gather_facts
+from training.card_writing import write_card, write_metadata
 from training.config import FitConfig
+from training.data_card import data_card
+from training.data_facts import measure_data
 from training.environment import git_commit, library_versions
-from training.evaluate import THRESHOLD_RULE, describe, fit_temperature, fit_threshold
+from training.evaluate import THRESHOLD_RULE, fit_temperature
 from training.fit import load_best, read_config, read_data_digest
 from training.golden import TOLERANCES, make_golden
 from training.graph import serving_module
 from training.manifest import LABELS, Manifest, Record
 from training.network import logits_of
+from training.plots import draw_reliability
 from training.precision import Reference, covid_probabilities, measure_precisions
+from training.prevalence import PREVALENCES, check_prevalence
 from training.properties import measure_trivial_rules
 from training.quantize import CALIBRATION_IMAGES, assert_can_quantize
+from training.seen import write_seen
 from training.splits import split
 from training.squares import load_squares
+from training.threshold import choose_threshold
 
 _EXPORTED: Final = "exported.json"
-"""In a run folder: what was last exported of it."""
+"""In a run folder: what was last exported of it, and how often it was."""
+
+RELIABILITY: Final = "reliability.png"
+"""In a run folder: the reliability diagram of what was last exported of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +86,8 @@ def export(
     cache: Path | None = None,
     *,
     int8: bool = False,
+    sensitivity: float | None = None,
+    prevalences: Sequence[float] = PREVALENCES,
 ) -> Artifact:
     """Export a run's best epoch to ``models/<name>/<next version>``.
 
@@ -89,13 +102,18 @@ def export(
         name: Of the model; by default the backbone's in lower case.
         cache: Folder of preprocessed squares; by default in the run folder.
         int8: Whether to quantize the network too, and keep the result if it is as accurate.
+        sensitivity: That the threshold is to reach on validation; None: Youden's J chooses.
+        prevalences: Of COVID-19, for the predictive values.
 
     Raises:
-        TrainingError: The run is unfinished, the data are others, or NNCF is not there to quantize with.
+        TrainingError: The run is unfinished, the data are others, NNCF is not there to quantize with, a prevalence is
+            none, or the sensitivity cannot be reached.
         ArtifactError: The exported graph does not answer as the trained model does.
     """
     if int8:
         assert_can_quantize()
+    for prevalence in prevalences:
+        check_prevalence(prevalence)
     config = read_config(run)
     if read_data_digest(run) != manifest.digest:
         raise TrainingError(
@@ -115,6 +133,7 @@ def export(
     logits = logits_of(model, to_network_input(images.validation.squares))
     temperature = fit_temperature(logits, images.validation.labels)
 
+    exports = _exports_so_far(run)
     name = name or config.backbone.lower()
     number = _next_version(models / name)
     metadata = _metadata(name, number, config, manifest, model.count_params(), temperature)
@@ -122,51 +141,84 @@ def export(
     shutil.rmtree(folder, ignore_errors=True)
     try:
         _save(serving_module(model, temperature), folder)
-        metadata = _measured(folder, metadata, images, rules)
-        (folder / MODEL_CARD).write_text(model_card(metadata, config, manifest, parts), encoding="utf-8")
-        _write_metadata(folder, metadata)
+        metadata = _measured(folder, metadata, images, rules, sensitivity, prevalences)
+        calibration = {part: metadata.metrics[part]["calibration"] for part in ("validation", "test")}
+        draw_reliability(calibration, run / RELIABILITY)
+        facts = gather_facts(metadata, config, manifest, parts, exports + 1 + (run / "answers.npz").exists())
+        data_facts = measure_data(manifest, config.split_seed)
+        (folder / DATA_CARD).write_text(data_card(data_facts), encoding="utf-8")
+        write_seen(folder, parts)
+        write_card(folder, metadata, facts)
         folder.rename(final)
     finally:
         shutil.rmtree(folder, ignore_errors=True)  # Nothing is there any more once it has its name.
     artifact = open_artifact(final)
     with replacing(run / _EXPORTED) as file:
-        file.write(json.dumps({"model": f"{name}/{number}", "digest": artifact.digest}).encode())
+        note = {"model": f"{name}/{number}", "graph": _graph(artifact), "exports": exports + 1}
+        file.write(json.dumps(note).encode())
     return artifact
 
 
-def _measured(folder: Path, metadata: Metadata, images: _Images, rules: dict[str, dict[str, float]]) -> Metadata:
+def _measured(
+    folder: Path,
+    metadata: Metadata,
+    images: _Images,
+    rules: dict[str, dict[str, float]],
+    sensitivity: float | None,
+    prevalences: Sequence[float],
+) -> Metadata:
     """Measure the saved graph through the serving engine, which checks the golden outputs first."""
     validation, test = images.validation, images.test
-    _write_metadata(folder, metadata)
+    write_metadata(folder, metadata)
     infer = load_engine("openvino", open_artifact(folder)).infer
     probabilities = covid_probabilities(infer, validation.squares)
-    threshold = fit_threshold(validation.labels, probabilities)
+    threshold = choose_threshold(validation.labels, probabilities, sensitivity)
+    of_test = covid_probabilities(infer, test.squares)
     metrics = {
-        "validation": describe(validation.records, probabilities, threshold),
-        "test": describe(test.records, covid_probabilities(infer, test.squares), threshold),
+        "validation": break_down(validation.records, probabilities, threshold.value, prevalences),
+        "test": break_down(test.records, of_test, threshold.value, prevalences),
         "trivial_rules": rules,
+        "threshold_choice": threshold.choice,
     }
-    metadata = metadata.model_copy(update={"threshold": threshold, "metrics": metrics})
-    reference = Reference(validation.squares, validation.labels, probabilities, threshold)
+    update = {"threshold": threshold.value, "threshold_rule": threshold.rule, "metrics": metrics}
+    metadata = metadata.model_copy(update=update)
+    reference = Reference(validation.squares, validation.labels, probabilities, threshold.value)
     return measure_precisions(folder, metadata, reference, images.calibration)
 
 
 def find_exported(run: Path, models: Path) -> Artifact | None:
     """Find what was last exported of this very run; None where nothing was, or where it is no longer there.
 
-    An equal configuration is not enough: trained elsewhere, or in another precision, it gives another model.
+    An equal configuration is not enough: trained elsewhere, or in another precision, it gives another model. A card
+    that was written again since is none.
     """
-    note = run / _EXPORTED
-    if not note.exists():
-        return None
-    with reading(note):
-        exported = json.loads(note.read_text(encoding="utf-8"))
-        path, digest = models / exported["model"], exported["digest"]
+    exported = _read_exported(run)
     try:
-        artifact = open_artifact(path)
+        artifact = open_artifact(models / exported["model"]) if exported else None
     except ArtifactError:
         return None
-    return artifact if artifact.digest == digest else None
+    return artifact if artifact and exported.get("graph") == _graph(artifact) else None
+
+
+def _exports_so_far(run: Path) -> int:
+    """Count the exports of a run; before they were counted, the last one alone was noted."""
+    exported = _read_exported(run)
+    return int(exported.get("exports", 1)) if exported else 0
+
+
+def _read_exported(run: Path) -> dict[str, Any]:
+    note = run / _EXPORTED
+    if not note.exists():
+        return {}
+    with reading(note):
+        exported = json.loads(note.read_text(encoding="utf-8"))
+        return {"model": exported["model"], **exported}
+
+
+def _graph(artifact: Artifact) -> str:
+    """Return a digest of the saved graph and its weights, whatever is written beside them."""
+    files = {name: digest for name, digest in artifact.metadata.files.items() if not name.startswith(f"{EXTRA}/")}
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(config: FitConfig) -> str:
@@ -245,8 +297,3 @@ def _note(config: FitConfig) -> str:
     if config.weights == "random":
         sentences.append("Trained from random weights, without ImageNet.")
     return " ".join(sentences)
-
-
-def _write_metadata(folder: Path, metadata: Metadata) -> None:
-    listed = metadata.model_copy(update={"files": file_digests(folder)})
-    (folder / METADATA).write_text(listed.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from training.environment import library_versions, processor
 from training.manifest import POSITIVE, Manifest, Record, count_classes
 from training.properties import measure_trivial_rules
 from training.results import Answers, Evidence, Look, TrainedModel
+from training.seen import count_seen
 from training.squares import load_squares, network_inputs
 
 
@@ -34,7 +35,7 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
     loaded = load_engine(engine, artifact)
     squares = load_squares(manifest.root, manifest.records, preprocessing=artifact.metadata.preprocessing_version)
     probabilities = np.concatenate([loaded.infer(images).probabilities for images in network_inputs(squares)])
-    metadata = artifact.metadata
+    metadata, seen = artifact.metadata, count_seen(artifact, manifest)
     return Evidence(
         title=f"Evaluation of the model {metadata.name}, version {metadata.version}",
         command=command,
@@ -52,7 +53,8 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
         trivial_rules=_trivial_rules(artifact, manifest),
         trivial_rules_fitted_on="the same images",
         look=_look(artifact, loaded, manifest),
-        notes=_notes(artifact, manifest),
+        notes=_notes(seen, manifest),
+        seen_images=seen,
     )
 
 
@@ -86,10 +88,10 @@ def _look(artifact: Artifact, engine: Engine, manifest: Manifest) -> Look:
     return look
 
 
-def _notes(artifact: Artifact, manifest: Manifest) -> tuple[str, ...]:
-    if manifest.digest != artifact.metadata.data_digest:
+def _notes(seen: int, manifest: Manifest) -> tuple[str, ...]:
+    if not seen:
         return ()
     return (
-        "These are the data that the model was trained on: most of these images it has seen, and the figures say "
-        "nothing about new ones. The figures of its test part are in its model card.",
+        f"{seen:,} of these {len(manifest.records):,} images are among the data that the model was trained on: it "
+        "has seen them, and the figures say nothing about new ones. Those of its test part are in its model card.",
     )

@@ -50,6 +50,13 @@ Devices = Annotated[
     str, typer.Option(help="Devices that share each batch: a number, or 'all'. More than one needs the JAX backend.")
 ]
 Models = Annotated[Path, typer.Option(help="Where models/<name>/<version> is made.")]
+Prevalences = Annotated[
+    list[float] | None,
+    typer.Option(
+        "--prevalence",
+        help="Of COVID-19 among those examined, for predictive values; repeatable. By default 0.01, 0.05 and 0.2.",
+    ),
+]
 Public = Annotated[bool, typer.Option("--public", help="Without images, file names, groups: for anybody to read.")]
 SkipUnreadable = Annotated[bool, typer.Option("--skip-unreadable", help="Leave out images that cannot be read.")]
 
@@ -83,6 +90,15 @@ def execution_of(precision: Precision, float16_softmax: bool, xla: bool | None, 
         xla="auto" if xla is None else xla,
         devices=count_devices(devices),
     )
+
+
+def prevalences_of(given: list[float] | None) -> tuple[float, ...]:
+    """Return the prevalences that were given, each once, or those that stand in the help."""
+    from training.prevalence import PREVALENCES, check_prevalence
+
+    for prevalence in given or ():
+        check_prevalence(prevalence)
+    return tuple(dict.fromkeys(given or PREVALENCES))
 
 
 def say_how_split(manifest: "Manifest") -> None:

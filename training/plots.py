@@ -1,10 +1,11 @@
 """Figures, drawn without a display and written as PNG: the same input gives the same file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -13,7 +14,11 @@ from training.manifest import LABELS
 COLOURS: Final = ("#0072B2", "#D55E00")
 """Of the classes, told apart also by the colour-blind. Source: Okabe and Ito, Color Universal Design (2008)."""
 
+GREY: Final = "#777777"
+"""Of what a figure is held against."""
+
 _DPI: Final = 100
+_LARGEST_DOT: Final = 160  # Points squared, for a bin with every image.
 _COLUMNS: Final = 5
 _GAP, _CAPTION, _TITLE = 12, 26, 48  # pixels
 _CAPTION_SIZE, _SMALL_CAPTION_SIZE = 10, 8  # points
@@ -79,6 +84,40 @@ def draw_class_counts(counts: Sequence[int], path: Path) -> None:
     axes.margins(y=0.12)
     axes.spines[["top", "right"]].set_visible(False)
     save(figure, path)
+
+
+def draw_reliability(bins: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Draw reliability diagrams, one a part of the data.
+
+    Args:
+        bins: By the part's name, as ``breakdown.reliability`` gives them.
+        path: Of the PNG file.
+    """
+    figure = Figure(figsize=(3.6 * len(bins), 3.8), dpi=_DPI, layout="constrained")
+    for axes, (part, of) in zip(figure.subplots(1, len(bins), squeeze=False)[0], bins.items(), strict=True):
+        draw_bins(axes, of)
+        axes.set_title(part, fontsize=10)
+        axes.set_xlabel("probability of COVID-19", fontsize=9)
+        axes.set_ylabel("share that is COVID-19, with 95 % interval", fontsize=9)
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path)
+
+
+def draw_bins(axes: Axes, bins: Sequence[Mapping[str, Any]]) -> None:
+    """Draw one reliability diagram: the diagonal is calibrated, larger dots hold more images.
+
+    Args:
+        axes: To draw into.
+        bins: As ``breakdown.reliability`` gives them.
+    """
+    means, shares = [of["mean_probability"] for of in bins], [of["share"]["value"] for of in bins]
+    total = sum(of["images"] for of in bins)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    axes.vlines(means, [of["share"]["low"] for of in bins], [of["share"]["high"] for of in bins], COLOURS[0], alpha=0.5)
+    axes.plot(means, shares, color=COLOURS[0], linewidth=1)
+    sizes = [max(_LARGEST_DOT * of["images"] / total, 8) for of in bins]
+    axes.scatter(means, shares, s=sizes, color=COLOURS[0], zorder=3)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -121,6 +121,8 @@ class Evidence:
         look: Makes squares and the winner's heatmaps; None where no image may be shown.
         limit: To how many images the data were limited; None: all.
         notes: What a reader must know before any figure, a sentence or two each.
+        refused: Images by class that the model's input gate refused, which are in no figure; None: it has no gate.
+        seen_images: How many of the images the model was trained on, or chosen by.
     """
 
     title: str
@@ -136,3 +138,5 @@ class Evidence:
     look: Look | None = None
     limit: int | None = None
     notes: tuple[str, ...] = ()
+    refused: Mapping[str, int] | None = None
+    seen_images: int = 0

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from training.bootstrap import Counts, Rounds, ranking
-from training.card import FEWEST_IMAGES
+from training.card_results import FEWEST_IMAGES
 from training.evaluate import estimate, metrics_by_round
 from training.manifest import LABELS, POSITIVE, Record
 from training.measures import ClassCounts, Estimate

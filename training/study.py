@@ -17,6 +17,7 @@ from training.config import FitConfig, StudyConfig
 from training.environment import can_export
 from training.fit import fit
 from training.manifest import Manifest
+from training.prevalence import PREVALENCES
 from training.progress import many_networks
 from training.report import write_report
 from training.squares import load_squares
@@ -107,11 +108,30 @@ def train(study: Study, command: str) -> None:
         forget_models()
 
 
-def export_run(study: Study, run: FitConfig, models: Path, name: str | None = None, *, int8: bool = False) -> Artifact:
+def export_run(
+    study: Study,
+    run: FitConfig,
+    models: Path,
+    name: str | None = None,
+    *,
+    int8: bool = False,
+    sensitivity: float | None = None,
+    prevalences: Sequence[float] = PREVALENCES,
+) -> Artifact:
     """Export one run of a study, as ``training.export.export``."""
     from training.export import export
 
-    return export(study.run_folder(run), study.manifest, models, name, study.cache, int8=int8)
+    folder = study.run_folder(run)
+    return export(
+        folder,
+        study.manifest,
+        models,
+        name,
+        study.cache,
+        int8=int8,
+        sensitivity=sensitivity,
+        prevalences=prevalences,
+    )
 
 
 def _export_once(study: Study, run: FitConfig, models: Path) -> Artifact:

@@ -153,18 +153,19 @@ async def explain(request: Request) -> Response:
 
 @model_router.get(
     "/model",
-    summary="The served model's metadata and card",
+    summary="The served model's metadata and cards",
     responses=responses(*_ACCESS_ERRORS, NotReady),
     tags=["model"],
 )
 async def model(request: Request) -> ModelAnswer:
-    """Answer the served model's metadata and card."""
+    """Answer the served model's metadata and cards."""
     service = _service(request)
     return ModelAnswer(
         digest=service.artifact.digest,
         engine=service.engine.description,
         metadata=service.artifact.metadata,
         card=service.artifact.card,
+        data_card=service.artifact.data_card,
     )
 
 

@@ -107,6 +107,7 @@ class ModelAnswer(_Answer):
     engine: str = Field(description="What runs the model, with version and precision.")
     metadata: Metadata
     card: str = Field(description="The model card, Markdown.")
+    data_card: str | None = Field(description="The card of the data it was trained on, Markdown; null: it has none.")
 
 
 class State(_Answer):

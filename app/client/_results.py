@@ -126,6 +126,7 @@ class Model:
         threshold: COVID-19 is answered from this probability on.
         metadata: The artifact's ``metadata.json``.
         card: The model card, Markdown.
+        data_card: The card of the data it was trained on, Markdown; None where the model has none.
         raw: The JSON as it came.
     """
 
@@ -136,6 +137,7 @@ class Model:
     threshold: float
     metadata: Mapping[str, object]
     card: str
+    data_card: str | None
     raw: Mapping[str, object]
 
 
@@ -183,6 +185,7 @@ def model(content: bytes) -> Model:
         threshold=_probability(metadata.get("threshold"), "threshold"),
         metadata=metadata,
         card=_field(raw, "card", str),
+        data_card=_field(raw, "data_card", str) if raw.get("data_card") is not None else None,
         raw=raw,
     )
 

@@ -1,6 +1,6 @@
 /**
- * A model card's Markdown as elements: headings, paragraphs, lists, tables, bold, code. Text goes in as text, so that
- * nothing in a card can become markup; what is not known here is shown as it is written.
+ * A card's Markdown as elements: headings, paragraphs, lists, tables, bold, code. Text goes in as text, so that nothing
+ * in a card can become markup; what is not known here is shown as it is written. A backslash before a mark makes it text.
  */
 
 /** The card's first heading becomes one of this level: it stands below the page's own. */
@@ -50,7 +50,7 @@ function putItem(indent, mark, text, block, fragment) {
 }
 
 function putRow(line, block, fragment) {
-  const cells = line.replace(/^\||\|\s*$/g, "").split("|").map((cell) => cell.trim());
+  const cells = line.replace(/^\||\|\s*$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim());
   if (cells.every((cell) => /^:?-+:?$/.test(cell))) return block; // The rule below a table's head.
   let table = block?.kind === "table" ? block.element : null;
   const isHead = !table;
@@ -76,11 +76,15 @@ function element(tag, text = "") {
 }
 
 function inline(text) {
-  return text.split(/(\*\*.+?\*\*|`[^`]+`)/).map((part) => {
+  return text.split(/(\*\*.+?\*\*|(?<!\\)`[^`]+`)/).map((part) => {
     const [, bold, code] = /^\*\*(.+)\*\*$|^`(.+)`$/.exec(part) ?? [];
-    if (!bold && !code) return part;
+    if (!bold && !code) return unescaped(part);
     const made = document.createElement(bold ? "strong" : "code");
-    made.textContent = bold ?? code;
+    made.textContent = code ?? unescaped(bold);
     return made;
   });
+}
+
+function unescaped(text) {
+  return text.replace(/\\([!-/:-@[-`{-~])/g, "$1");
 }

@@ -84,6 +84,10 @@ const en = {
   engine: "Engine",
   digest: "Digest",
   card: "Model card",
+  dataCard: "Data card",
+  reliability: "How often images of about one probability were COVID-19, on the test part; the diagonal is exact.",
+  reliabilityX: "probability",
+  reliabilityY: "share that is COVID-19",
   close: "Close",
 
   command: "From a command line",
@@ -177,6 +181,10 @@ const ko = {
   engine: "엔진",
   digest: "다이제스트",
   card: "모델 카드",
+  dataCard: "데이터 카드",
+  reliability: "시험 데이터에서 비슷한 확률을 받은 영상이 실제로 COVID-19인 비율. 대각선이 정확한 값입니다.",
+  reliabilityX: "확률",
+  reliabilityY: "COVID-19인 비율",
   close: "닫기",
 
   command: "명령줄에서 사용",

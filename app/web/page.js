@@ -1,9 +1,10 @@
 /** The page: takes files, sends them a few at a time, and keeps list, model and key up to date. */
 
 import { fetchModel, hasKey, predict, Problem, useKey } from "./api.js";
-import { message, quote, say, startLanguage } from "./language.js";
+import { message, quote, say, startLanguage, translateAll } from "./language.js";
 import { render } from "./markdown.js";
 import { Queue } from "./queue.js";
+import { withReliability } from "./reliability.js";
 import { percent, Result } from "./result.js";
 
 /** Requests at a time: enough to share a batch, and few enough to leave the service to others. */
@@ -16,13 +17,15 @@ const DIGEST_LENGTH = 12;
 const find = (id) => document.getElementById(id);
 const queue = new Queue(MOST_REQUESTS);
 const results = new Set();
+/** Of the model and of its data: the elements that the dialog shows. */
+const cards = { card: [], dataCard: [] };
 let shownDigest = null;
 
 startLanguage();
 takeFiles();
 takeKey();
 offerCommand();
-offerCard();
+offerCards();
 find("remove-all").addEventListener("click", removeAll);
 showModel();
 
@@ -124,14 +127,16 @@ async function showModel() {
   const state = find("model-state");
   const hadKey = hasKey();
   try {
-    const { digest, engine, metadata, card } = await fetchModel((seconds) => say(state, "modelBusy", { seconds }));
+    const { digest, engine, metadata, card, data_card: dataCard } = await fetchModel((seconds) => say(state, "modelBusy", { seconds }));
     say(find("model-name"), "modelVersion", metadata);
     quote(find("model-note"), metadata.note, "en");
     quote(find("model-threshold"), percent(metadata.threshold));
     quote(find("model-engine"), engine, "en");
     quote(find("model-digest"), digest.slice(0, DIGEST_LENGTH));
     shownDigest = digest;
-    find("card-text").replaceChildren(render(card));
+    cards.card = [...withReliability(render(card), metadata.metrics.test?.calibration).childNodes];
+    cards.dataCard = [...render(dataCard ?? "").childNodes];
+    find("open-data-card").hidden = !dataCard;
     state.hidden = true;
     find("model").hidden = false;
   } catch (problem) {
@@ -193,7 +198,16 @@ async function copy(element) {
   }
 }
 
-function offerCard() {
-  find("open-card").addEventListener("click", () => find("card").showModal());
+function offerCards() {
+  find("open-card").addEventListener("click", () => openCard("card"));
+  find("open-data-card").addEventListener("click", () => openCard("dataCard"));
   find("close-card").addEventListener("click", () => find("card").close());
+}
+
+/** @param {"card" | "dataCard"} which */
+function openCard(which) {
+  say(find("card-title"), which);
+  find("card-text").replaceChildren(...cards[which]);
+  translateAll(find("card-text"));
+  find("card").showModal();
 }

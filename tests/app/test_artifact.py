@@ -7,7 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.artifact import GOLDEN, METADATA, MODEL_CARD, Golden, Outputs, Precision, file_digests, open_artifact
+from app.artifact import (
+    DATA_CARD,
+    GOLDEN,
+    METADATA,
+    MODEL_CARD,
+    Golden,
+    Outputs,
+    Precision,
+    file_digests,
+    open_artifact,
+)
 from app.errors import ArtifactError
 from app.imaging import PREPROCESSING_VERSIONS
 from tests.app.fakes import TOLERANCE, FakeEngine, golden, metadata, write_artifact
@@ -69,6 +79,15 @@ def test_later_changes_of_the_folder_do_not_reach_the_card(tmp_path: Path) -> No
     artifact = open_artifact(write_artifact(tmp_path / "1"))
     (artifact.path / MODEL_CARD).unlink()
     assert artifact.card == "# A fake\n"
+
+
+def test_a_data_card_is_read_where_there_is_one(tmp_path: Path) -> None:
+    folder = write_artifact(tmp_path / "1")
+    assert open_artifact(folder).data_card is None
+    (folder / DATA_CARD).write_text("# Data card\n")
+    described = json.loads((folder / METADATA).read_text()) | {"files": file_digests(folder)}
+    (folder / METADATA).write_text(json.dumps(described))
+    assert open_artifact(folder).data_card == "# Data card\n"
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,7 @@ def test_tells_the_model(client: CxrClient, server: Server, shipped: Artifact) -
     model, metadata = client.model(), shipped.metadata
     assert (model.name, model.version, model.digest) == (metadata.name, metadata.version, shipped.digest)
     assert (model.threshold, model.card) == (metadata.threshold, shipped.card)
+    assert model.data_card == shipped.data_card
     assert model.raw == server.client.get("/model").json()
     assert (model.engine, model.metadata) == (model.raw["engine"], model.raw["metadata"])
 

@@ -19,7 +19,7 @@ from tests.training.test_resume import assert_equal_runs
 from tests.training.tiny import KILL_AT, KILL_AT_WRITE, TINY
 from training.__main__ import app
 from training.backbones import BACKBONES
-from training.card import precision_table
+from training.card_results import precision_table
 from training.config import Execution, StudyConfig, read_recipe
 from training.evaluate import fit_temperature
 from training.fit import fit, load_best
@@ -70,6 +70,7 @@ COMMANDS: Final = (
     "crossvalidate",
     "probe",
     "export",
+    "card",
     "evaluate",
     "sign",
 )
@@ -122,6 +123,9 @@ def data(tmp_path: Path) -> Path:
         (["probe", "--model", "m", "--data", "data", "--out", "p"], "m"),
         (["evaluate", "--model", "m", "--data", "nowhere", "--out", "r"], "nowhere must hold the class folders"),
         (["evaluate", "--model", "m", "--data", "data", "--out", "r"], "m"),
+        (["export", "run", "--data", "data", "--prevalence", "2"], "The prevalence is 2. Give a share"),
+        (["card", "--model", "m"], "There is no model folder m"),
+        (["evaluate", "--model", "m", "--data", "data", "--out", "r", "--prevalence", "0"], "The prevalence is 0."),
         (["sign", "--model", "m", "--key", "private.pem"], "There is no model folder m"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -237,15 +241,22 @@ def test_a_study_is_exported_by_backbone_and_reported_again(
 ) -> None:
     monkeypatch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
     folder, data = shutil.copytree(studied.folder, tmp_path / "study"), studied.manifest.root
-    result = run("export", folder, "--data", data, "--backbone", "ResNet50", "--models", tmp_path / "models")
+    asked = ["--backbone", "ResNet50", "--models", tmp_path / "models", "--sensitivity", "0.5", "--prevalence", "0.03"]
+    result = run("export", folder, "--data", data, *asked)
     assert result.exit_code == 0, result.stderr
-    assert open_artifact(tmp_path / "models" / "resnet50").metadata.backbone == "ResNet50"
+    exported = open_artifact(tmp_path / "models" / "resnet50")
+    assert exported.metadata.backbone == "ResNet50"
+    assert "with a sensitivity of at least 0.5 there" in exported.metadata.threshold_rule
+    assert [of["prevalence"] for of in exported.metadata.metrics["test"]["predictive_values"]] == [0.03]
+    assert "measured on the test part 2 times" in exported.card  # The study's report did, too.
     result = run("report", folder, "--data", data, "--public", "--out", tmp_path / "public")
     assert result.exit_code == 0, result.stderr
     assert Path(result.stdout.strip()).parent == tmp_path / "public"
-    result = run("evaluate", "--model", tmp_path / "models/resnet50", "--data", data, "--out", tmp_path / "evaluation")
+    asked = ["--out", tmp_path / "evaluation", "--prevalence", "0.03"]
+    result = run("evaluate", "--model", tmp_path / "models/resnet50", "--data", data, *asked)
     assert result.exit_code == 0, result.stderr
-    assert Path(result.stdout.strip()).parent == tmp_path / "evaluation"
+    assert result.stdout.split() == [str(tmp_path / "evaluation" / name) for name in ("index.html", "summary.html")]
+    assert "images the model was trained on" in (tmp_path / "evaluation/summary.md").read_text()
 
 
 def test_a_full_disk_is_said_in_a_line_and_the_run_goes_on_from_there(tiny_data: Manifest, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from app.errors import TrainingError
 from tests.images import encode
 from tests.training.folders import picture, write_folder, write_table
 from training import data_facts
-from training.data_facts import NOT_KNOWN, OTHER, DataFacts, age_years, is_of_older_set, measure_data
+from training.ages import age_years
+from training.data_facts import NOT_KNOWN, OTHER, DataFacts, is_of_older_set, measure_data
 from training.images import leave_out_unreadable
 from training.manifest import LABELS, read_manifest
 from training.splits import Split

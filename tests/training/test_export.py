@@ -7,20 +7,24 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-import training.card
 import training.export
-from app.artifact import METADATA, MODEL_CARD, Outputs, open_artifact
+from app.artifact import DATA_CARD, METADATA, MODEL_CARD, Outputs, open_artifact
 from app.engines import load_engine
 from app.errors import ArtifactError, TrainingError
 from app.imaging import to_network_input
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import TEMPERATURE, export_tiny
+from training.card import model_card
+from training.card_facts import FACTS, gather_facts, read_facts
 from training.config import RECIPES, Execution, read_recipe
-from training.export import find_exported
+from training.evaluate import THRESHOLD_RULE
+from training.export import RELIABILITY, find_exported
 from training.fit import fit, load_best
 from training.manifest import read_manifest
 from training.network import logits_of
+from training.prevalence import PREVALENCES
 from training.recipe_text import stage_text
+from training.seen import SEEN
 from training.splits import split
 from training.squares import load_squares
 
@@ -75,9 +79,71 @@ def test_the_card_holds_what_a_reader_needs(finished: FinishedRun) -> None:
     assert "not stated (24)" in card
     assert "stands in for NASNetLarge" in card
     assert "no group is in two parts" in card
-    assert "Not for screening, triage or diagnosis" in card
-    for section in ("## Intended use", "## Model", "## Data", "## Results", "## Limits"):
-        assert f"\n{section}\n" in card
+    assert "Out of scope: screening, triage, diagnosis" in card
+    headings = [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "At a glance",
+        "Intended use",
+        "Limits",
+        "Results",
+        "Shortcuts",
+        "Input gate",
+        "Data",
+        "Model",
+        "Precisions",
+        "Ethical considerations",
+    ]
+
+
+def test_the_metrics_hold_what_a_reader_needs_beside_them(finished: FinishedRun) -> None:
+    test = finished.artifact.metadata.metrics["test"]
+    assert sum(of["images"] for of in test["calibration"]) == sum(test["images"].values())
+    assert [of["prevalence"] for of in test["predictive_values"]] == list(PREVALENCES)
+    assert set(test["views"]) == set(test["ages"]) == set(test["sexes"]) == {"not stated"}
+    assert finished.artifact.metadata.metrics["threshold_choice"]["rule"] == "youden"
+    assert finished.artifact.metadata.threshold_rule == THRESHOLD_RULE
+
+
+def test_the_artifact_carries_the_data_card(finished: FinishedRun) -> None:
+    assert finished.artifact.data_card
+    assert finished.artifact.data_card.startswith("# Data card\n")
+    assert "| only 1 | 0 | 12 | 12 | 6 |" in finished.artifact.data_card
+    assert "The split is by group, known for every image" in finished.artifact.data_card
+    assert str(finished.manifest.root) not in finished.artifact.data_card
+
+
+def test_a_reliability_diagram_is_drawn_into_the_run_folder(finished: FinishedRun) -> None:
+    assert (finished.run / RELIABILITY).read_bytes().startswith(b"\x89PNG")
+
+
+def test_measurements_on_the_test_part_are_counted(finished: FinishedRun, tmp_path: Path) -> None:
+    assert "measured on the test part once" in finished.artifact.card
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    second = export_tiny(run, finished.manifest, tmp_path / "models")
+    assert "measured on the test part 2 times" in second.card
+    third = export_tiny(run, finished.manifest, tmp_path / "models")
+    assert "measured on the test part 3 times" in third.card
+
+
+def test_a_sensitivity_and_prevalences_can_be_asked_for(finished: FinishedRun, tmp_path: Path) -> None:
+    run = shutil.copytree(finished.run, tmp_path / "run")
+    asked = export_tiny(run, finished.manifest, tmp_path / "models", sensitivity=1.0, prevalences=(0.02,))
+    metadata = asked.metadata
+    assert "sensitivity of at least 1 there, as was asked for" in metadata.threshold_rule
+    choice = metadata.metrics["threshold_choice"]
+    assert (choice["asked"], choice["sensitivity"]) == (1.0, 1.0)
+    validation = metadata.metrics["validation"]["metrics"]
+    assert validation["sensitivity"]["value"] == 1
+    assert validation["specificity"]["value"] == pytest.approx(choice["specificity"])
+    assert [of["prevalence"] for of in metadata.metrics["test"]["predictive_values"]] == [0.02]
+    assert "\n| 2 % | " in asked.card
+    assert metadata.threshold_rule in asked.card
+
+
+def test_what_is_no_prevalence_is_refused_before_anything_is_measured(finished: FinishedRun, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="The prevalence is 2"):
+        export_tiny(finished.run, finished.manifest, tmp_path, prevalences=(2.0,))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_card_says_which_layers_learn_and_how_the_rate_falls() -> None:
@@ -113,13 +179,16 @@ def test_what_was_exported_of_a_run_is_found_again_and_not_taken_for_another_run
 )
 def test_the_card_says_what_the_model_sees_of_an_image(version: int, words: str, finished: FinishedRun) -> None:
     metadata = finished.artifact.metadata.model_copy(update={"preprocessing_version": version})
-    assert words in training.card._model(metadata, finished.config)
+    assert words in model_card(metadata, read_facts(finished.artifact.path))
 
 
 def test_the_card_names_no_weights_file(finished: FinishedRun) -> None:
     """The card goes with the model, to whoever asks the service for it."""
     config = finished.config.model_copy(update={"weights": "/home/somebody/of-ward-nine.h5"})
-    assert "initial weights: a file, " in training.card._model(finished.artifact.metadata, config)
+    parts = split(finished.manifest, config.split_seed)
+    facts = gather_facts(finished.artifact.metadata, config, finished.manifest, parts, 1)
+    assert "initial weights: a file, " in facts.network
+    assert "ward-nine" not in facts.model_dump_json()
 
 
 def test_a_second_export_gets_the_next_version(finished: FinishedRun, tmp_path: Path) -> None:
@@ -187,7 +256,7 @@ INFER_OF = training.export._infer_of
 @pytest.mark.parametrize(
     ("name", "broken", "message"),
     [
-        ("model_card", break_card, "No space left"),
+        ("write_card", break_card, "No space left"),
         ("_infer_of", answer_otherwise, "does not reproduce"),
     ],
     ids=["disk full at the end", "the saved graph answers otherwise"],
@@ -205,5 +274,5 @@ def test_every_file_is_listed_and_nothing_is_left_beside(finished: FinishedRun) 
     folder = finished.artifact.path
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == finished.artifact.metadata.files.keys() | {METADATA}
-    assert MODEL_CARD in files
+    assert {MODEL_CARD, DATA_CARD, FACTS, SEEN} <= files
     assert [path.name for path in folder.parent.iterdir()] == ["1"]

@@ -14,6 +14,7 @@ from tests.training.tiny import make_data
 from training.external import evaluate
 from training.images import LIMITS
 from training.manifest import Manifest, read_manifest
+from training.splits import split
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,8 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """Another hospital's folder: fewer images, no table."""
     root = tmp_path_factory.mktemp("elsewhere") / "data"
     make_data(root, groups=4)
+    for path in root.glob("*/*.png"):
+        path.write_bytes(path.read_bytes() + b" ")  # Another file than of the training, which is made alike.
     (root / "metadata.csv").unlink()
     return read_manifest(root)
 
@@ -54,7 +57,24 @@ def test_nothing_is_fitted_to_the_folder(finished: FinishedRun, elsewhere: Manif
 
 def test_the_data_of_its_training_are_recognised(finished: FinishedRun) -> None:
     evidence = evaluate(finished.artifact.path, finished.manifest, "openvino", "evaluate")
-    assert "the data that the model was trained on" in evidence.notes[0]
+    seen = len(split(finished.manifest, finished.config.split_seed).train) * 5 // 4
+    assert evidence.seen_images == pytest.approx(seen, abs=4)
+    assert (
+        f"{evidence.seen_images} of these 48 images are among the data that the model was trained on"
+        in evidence.notes[0]
+    )
+
+
+def test_single_images_of_its_training_are_recognised(
+    finished: FinishedRun, elsewhere: Manifest, tmp_path: Path
+) -> None:
+    """Those of its test part it has not seen."""
+    root = shutil.copytree(elsewhere.root, tmp_path / "data")
+    parts = split(finished.manifest, finished.config.split_seed)
+    for record in (parts.train[0], parts.validation[0], parts.test[0]):
+        shutil.copy(finished.manifest.root / record.path, root / f"{record.label}/shared-{record.sha256[:4]}.png")
+    evidence = evaluate(finished.artifact.path, read_manifest(root), "openvino", "evaluate")
+    assert evidence.seen_images == 2
 
 
 def test_heatmaps_come_from_the_engine(finished: FinishedRun, elsewhere: Manifest) -> None:

@@ -18,7 +18,7 @@ from tests.training.fixtures import FinishedRun
 from tests.training.test_golden import brightness
 from tests.training.tiny import TINY, export_tiny
 from training.backbones import BACKBONES
-from training.card import precision_table
+from training.card_results import precision_table
 from training.golden import make_golden
 from training.precision import Reference, compare, computes_bf16, golden_tolerance, judge
 from training.quantize import quantize

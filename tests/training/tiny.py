@@ -150,14 +150,14 @@ def make_data(root: Path, groups: int = GROUPS_A_CLASS) -> Manifest:
     return read_manifest(root)
 
 
-def export_tiny(run: Path, manifest: Manifest, models: Path, name: str | None = None, *, int8: bool = False) -> Any:
+def export_tiny(run: Path, manifest: Manifest, models: Path, name: str | None = None, **options: Any) -> Any:
     """Export with a few bootstrap rounds, whose number is not what is tested, and a given temperature."""
     import training.export  # Needs TensorFlow, which ``fit`` does not.
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.export, "fit_temperature", lambda *_: TEMPERATURE)
         patch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
-        return training.export.export(run, manifest, models, name, int8=int8)
+        return training.export.export(run, manifest, models, name, **options)
 
 
 def kill() -> None:

@@ -56,6 +56,7 @@ def test_everything_works_by_keyboard(page: Page) -> None:
     choose(page, file(PNG))
     expect_answer(results(page))
     page.wait_for_selector("#model:visible")
+    data_card = page.get_by_role("button", name="Data card")
     stops = (
         page.get_by_role("button", name="English"),
         page.get_by_role("button", name="한국어"),
@@ -63,6 +64,7 @@ def test_everything_works_by_keyboard(page: Page) -> None:
         page.get_by_role("button", name=f"Remove {NAME}"),
         page.get_by_role("slider", name="Heatmap opacity"),
         page.get_by_role("button", name="Model card"),
+        *([data_card] if data_card.is_visible() else []),
         page.locator("pre"),
         page.get_by_role("button", name="Copy"),
         page.get_by_role("link", name="Interface description"),

@@ -226,9 +226,10 @@ def test_more_files_than_the_page_holds_are_left_out_and_counted(page: Page) -> 
 
 def test_the_model_and_its_card_are_shown(page: Page, server: Server) -> None:
     model = server.client.get("/model").json()
-    expect(page.locator("#model-name")).to_have_text("nasnetmobile, version 2")
+    expect(page.locator("#model-name")).to_have_text("{name}, version {version}".format_map(model["metadata"]))
     expect(page.locator("#model-note")).to_have_text(model["metadata"]["note"])
     expect(page.locator("#model-digest")).to_have_text(model["digest"][:12])
+    expect(page.locator("#open-data-card")).to_be_visible(visible=model["data_card"] is not None)
     page.locator("#open-card").click()
     card = page.locator("#card-text")
     headings = [line.lstrip("# ") for line in model["card"].splitlines() if line.startswith("#")]
@@ -237,6 +238,39 @@ def test_the_model_and_its_card_are_shown(page: Page, server: Server) -> None:
     expect(card.get_by_role("row")).to_have_count(len(rows))
     words = card.inner_text()
     assert not [mark for mark in ("**", "| ", "## ") if mark in words]
+
+
+def test_the_data_card_and_the_reliability_diagram_are_shown(page: Page, server: Server) -> None:
+    share = {"value": 0.25, "low": 0.0, "high": 0.5}
+    few, many = ({"images": n, "mean_probability": mean, "share": share} for n, mean in ((4, 0.2), (60, 0.8)))
+    model = server.client.get("/model").json() | {
+        "card": "# Model card\n\n## Results\n\n### Calibration\n\nIn words.",
+        "data_card": "# Data card\n\n| source | images |\n| --- | --- |\n| \\*north\\* \\| `a\\_b` | 3 "
+        "|\n\n**not\\_known**",
+    }
+    model["metadata"]["metrics"] = {"test": {"calibration": [few, many]}}
+    page.route("**/model", lambda route: route.fulfill(json=model))
+    page.reload()
+    page.locator("#open-card").click()
+    diagram = page.get_by_role("img", name="How often images of about one probability")
+    expect(diagram).to_be_visible()
+    expect(page.locator("h5:text('Calibration') + figure")).to_have_count(1)
+    frame: Any = diagram.locator(".frame").bounding_box()
+    dots: Any = [dot.bounding_box() for dot in diagram.locator(".bin").all()]
+    for dot, mean in zip(dots, (0.2, 0.8), strict=True):
+        across, up = (
+            dot["x"] + dot["width"] / 2 - frame["x"],
+            frame["y"] + frame["height"] - dot["y"] - dot["height"] / 2,
+        )
+        assert across / frame["width"] == pytest.approx(mean, abs=0.02)
+        assert up / frame["height"] == pytest.approx(0.25, abs=0.02)
+    assert dots[0]["width"] < dots[1]["width"]
+    page.get_by_role("button", name="Close").click()
+    page.locator("#open-data-card").click()
+    expect(page.get_by_role("dialog", name="Data card")).to_be_visible()
+    expect(page.get_by_role("cell", name="*north* | a\\_b")).to_be_visible()  # Within code a backslash is one.
+    expect(page.locator("#card-text strong")).to_have_text("not_known")
+    expect(diagram).to_have_count(0)
 
 
 def test_the_copied_command_gets_an_answer(context: BrowserContext, page: Page, server: Server, tmp_path: Path) -> None:

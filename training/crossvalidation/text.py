@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from typing import Final
 
-from training.card import interval_text
+from training.card_results import interval_text
 from training.crossvalidation.ablation import Ablation
 from training.crossvalidation.out_of_fold import OutOfFold
 from training.markdown import escape, paragraphs, table

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from training.card import interval_text
-from training.comparison import SUSPICIOUS_AUC
+from training.breakdown import SUSPICIOUS_AUC
+from training.card_results import interval_text
 from training.manifest import LABELS, POSITIVE
 from training.markdown import escape, paragraphs, table
 from training.measures import Estimate

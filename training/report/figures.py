@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from training.breakdown import reliability
 from training.comparison import kept_epoch
-from training.evaluate import CALIBRATION_BINS, calibration_bins
 from training.manifest import LABELS, POSITIVE
 from training.markdown import escape
 from training.measures import Comparison, Estimate, ModelMeasures, part_images
-from training.plots import COLOURS, save
+from training.plots import COLOURS, GREY, draw_bins, save
 from training.results import Answers, TrainedModel
 
 FIGURES: Final = "figures"
@@ -33,9 +33,7 @@ _PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4
 _LINES: Final = ("-", "--", ":", "-.")
 """Of the recipes."""
 
-_GREY: Final = "#777777"
 _PANELS_A_ROW: Final = 3
-_LARGEST_DOT: Final = 160  # Points squared, for a bin with every image.
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def draw_intervals(comparison: Comparison, folder: Path) -> Drawn:
         for row, model in enumerate(models):
             _draw_interval(axes, row, model.parts[comparison.part].metrics.get(metric), model.name == comparison.winner)
         for row, rule in enumerate(rules.values(), start=len(models)):
-            axes.plot(rule.get(metric, np.nan), row, "D", color=_GREY, markersize=5)
+            axes.plot(rule.get(metric, np.nan), row, "D", color=GREY, markersize=5)
         axes.set_yticks(range(len(names)), names, fontsize=8)
         axes.set_title(f"{title}, {part_images(comparison.part)}", fontsize=9)
         axes.grid(axis="x", color="#dddddd")
@@ -152,10 +150,10 @@ def _mark_stages(axes: Axes, model: TrainedModel) -> None:
     lengths = [len(stage) for stage in model.history]
     for number, (length, end) in enumerate(zip(lengths, accumulate(lengths), strict=True), start=1):
         if number < len(lengths):
-            axes.axvline(end + 0.5, color=_GREY, linestyle="--", linewidth=1)
+            axes.axvline(end + 0.5, color=GREY, linestyle="--", linewidth=1)
         middle = end - length / 2 + 0.5
         place = axes.get_xaxis_transform()  # x in epochs, y in heights of the axes.
-        axes.text(middle, 1.01, f"stage {number}", ha="center", va="bottom", fontsize=8, color=_GREY, transform=place)
+        axes.text(middle, 1.01, f"stage {number}", ha="center", va="bottom", fontsize=8, color=GREY, transform=place)
 
 
 def _kept(model: TrainedModel) -> list[int]:
@@ -211,8 +209,8 @@ def draw_ranking(models: Sequence[TrainedModel], comparison: Comparison, folder:
         roc.plot(false_positives, sensitivity, label=name, **style)
         values, recall, _ = precision_recall_curve(labels, probabilities)
         precision.plot(recall, values, drawstyle="steps-post", **style)
-    roc.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
-    precision.axhline(float((labels == POSITIVE).mean()), color=_GREY, linewidth=0.8)
+    roc.plot([0, 1], [0, 1], color=GREY, linewidth=0.8)
+    precision.axhline(float((labels == POSITIVE).mean()), color=GREY, linewidth=0.8)
     _name_axes(roc, "ROC", "1 - specificity", "sensitivity")
     _name_axes(precision, "precision and recall of COVID-19", "recall (sensitivity)", "precision")
     figure.legend(loc="outside lower center", fontsize=8, frameon=False)
@@ -228,28 +226,19 @@ def draw_reliability(models: Sequence[TrainedModel], comparison: Comparison, fol
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, model, measured in zip(panels, models, comparison.models, strict=False):
         metrics = measured.parts[comparison.part].metrics
-        _draw_bins(axes, model.parts[comparison.part])
+        answers = model.parts[comparison.part]
+        groups = [record.group for record in answers.records]
+        draw_bins(axes, reliability(answers.labels, answers.probabilities, groups))
         error, brier = metrics["expected_calibration_error"].value, metrics["brier"].value
         _name_axes(axes, model.name, "probability of COVID-19", "share that is COVID-19")
         axes.text(0.03, 0.97, f"ECE {error:.3f}\nBrier {brier:.3f}", va="top", fontsize=8)
     for axes in panels[len(models) :]:
         axes.set_axis_off()
     save(figure, folder / "reliability.png")
-    return Drawn("reliability.png", "Reliability diagrams: the diagonal is calibrated; larger dots hold more images.")
-
-
-def _draw_bins(axes: Axes, answers: Answers) -> None:
-    bins = calibration_bins(answers.probabilities)
-    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
-    filled = counts > 0
-    means, shares = (
-        np.bincount(bins, values, CALIBRATION_BINS)[filled] / counts[filled]
-        for values in (answers.probabilities, answers.labels == POSITIVE)
+    return Drawn(
+        "reliability.png",
+        "Reliability diagrams with 95 % intervals: the diagonal is calibrated; larger dots hold more images.",
     )
-    axes.plot([0, 1], [0, 1], color=_GREY, linewidth=0.8)
-    axes.plot(means, shares, color=COLOURS[0], linewidth=1)
-    sizes = np.maximum(_LARGEST_DOT * counts[filled] / counts.sum(), 8)
-    axes.scatter(means, shares, s=sizes, color=COLOURS[0], zorder=3)
 
 
 def _style(model: ModelMeasures, comparison: Comparison) -> dict[str, Any]:

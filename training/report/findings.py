@@ -4,8 +4,9 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
-from training.card import FEWEST_IMAGES, interval_text
-from training.comparison import LARGER_PROBABILITY_WINS, SUSPICIOUS_AUC
+from training.breakdown import SUSPICIOUS_AUC
+from training.card_results import FEWEST_IMAGES, interval_text
+from training.comparison import LARGER_PROBABILITY_WINS
 from training.manifest import LABELS
 from training.markdown import escape
 from training.measures import Comparison, Estimate, ModelMeasures, SourceMeasures, part_images

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from training.card import FEWEST_IMAGES, source_figures
+from training.card_results import FEWEST_IMAGES, source_figures
 from training.evaluate import TEMPERATURES
 from training.manifest import LABELS
 from training.markdown import escape, paragraphs, table

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from app.errors import TrainingError
 from training.comparison import PREVALENCE, main_part, measure
+from training.prevalence import check_prevalence
 from training.report import figures, gallery
 from training.report.figures import FIGURES, draw_charts
 from training.report.gallery import draw_gallery
@@ -41,8 +41,7 @@ def write_report(evidence: Evidence, out: Path, *, public: bool = False, prevale
     Raises:
         TrainingError: The prevalence is none.
     """
-    if not 0 < prevalence < 1:
-        raise TrainingError(f"The prevalence is {prevalence:g}. Give a share above 0 and below 1.")
+    check_prevalence(prevalence)
     shown = _for_everybody(evidence) if public else evidence
     _remove_earlier(out)
     comparison = measure(shown, prevalence)
