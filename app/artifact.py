@@ -8,6 +8,7 @@ assets.extra/MODEL_CARD.md     intended use, limits, metrics, data
 assets.extra/card.json         what the card says beside the metadata: it is written again from both
 assets.extra/DATA_CARD.md      what the model was trained on
 assets.extra/seen.txt          digests of the images it was trained on, for evaluations elsewhere
+assets.extra/gate.npz          optional: what tells images that the model was not made for, see app.gate
 assets.extra/int8/             optional: the same network quantized, OpenVINO's model.xml and model.bin
 """
 
@@ -34,6 +35,8 @@ GOLDEN: Final = f"{EXTRA}/golden.npz"
 MODEL_CARD: Final = f"{EXTRA}/MODEL_CARD.md"
 DATA_CARD: Final = f"{EXTRA}/DATA_CARD.md"
 """What the model was trained on; older artifacts have none."""
+GATE: Final = f"{EXTRA}/gate.npz"
+"""The input gate, see app.gate; older artifacts have none."""
 INT8_MODEL: Final = f"{EXTRA}/int8/model.xml"
 """The quantized network, with its weights in ``model.bin`` beside it."""
 POSITIVE: Final = 1
@@ -82,6 +85,28 @@ class PrecisionRecord(BaseModel):
         )
 
 
+class GateCount(BaseModel):
+    """What the input gate said of images of one kind."""
+
+    model_config = ConfigDict(frozen=True)
+
+    images: int = Field(ge=0)
+    as_expected: int = Field(ge=0, description="Let through, or refused with the code that names what they are.")
+
+
+class GateRecord(BaseModel):
+    """What the input gate was fitted on and what it said of images that it was not fitted on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fitted_on: dict[str, int] = Field(description="Images, by kind.")
+    let_through: float = Field(gt=0, le=1, description="Share of the validation images that each limit lets through.")
+    surprise_limit: float = Field(ge=0, description="Of a thumbnail; minus the logarithm of a probability.")
+    distance_limit: float = Field(gt=0, description="Of the features; most training radiographs have about 1.")
+    validation: dict[str, GateCount] = Field(description="The limits were chosen on these, upright; by kind.")
+    test: dict[str, GateCount] = Field(description="By kind.")
+
+
 class Metadata(BaseModel):
     """Contents of ``metadata.json``."""
 
@@ -107,6 +132,7 @@ class Metadata(BaseModel):
     precisions: dict[Precision, PrecisionRecord] = Field(
         default={}, description="What each precision below f32 changed on validation; those that were measured."
     )
+    gate: GateRecord | None = Field(None, description="Of the input gate; null: there is none.")
     config_digest: str
     data_digest: str
     git_commit: str

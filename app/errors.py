@@ -20,7 +20,13 @@
     │       ├── NoPixelData
     │       ├── UnsupportedPixels
     │       ├── UnsupportedModality
-    │       └── UnsupportedView
+    │       ├── UnsupportedView
+    │       └── UnlikeTraining         the input gate: an image of another kind than the model was trained on
+    │           ├── BlankImage
+    │           ├── InvertedImage
+    │           ├── RotatedImage
+    │           ├── NotAChestRadiograph
+    │           └── ColourImage
     ├── HeaderTooLarge                 more bytes before a body, or around it, than the limit
     ├── AccessRefused                  about who asks, whatever was sent; nothing of it was read
     │   ├── Unauthorized               no API key, or none of the service's
@@ -181,6 +187,52 @@ class UnsupportedView(UnusableImage):
     """A DICOM object that says it is a lateral view."""
 
     code = "unsupported_view"
+
+
+class UnlikeTraining(UnusableImage):
+    """An image of another kind than the model was trained on, so that its answer would mean nothing.
+
+    Attributes:
+        distance: Of the image from the training radiographs; None where it was not what decided.
+        limit: Of such distances.
+    """
+
+    code = "unlike_training"
+
+    def __init__(self, message: str, *, distance: float | None = None, limit: float | None = None) -> None:
+        """Set the message, and what was measured where it decided."""
+        super().__init__(message)
+        self.distance, self.limit = distance, limit
+
+
+class BlankImage(UnlikeTraining):
+    """An image of nearly one grey level."""
+
+    code = "blank_image"
+
+
+class InvertedImage(UnlikeTraining):
+    """A frontal chest radiograph whose grey levels are inverted: bones are black."""
+
+    code = "inverted_image"
+
+
+class RotatedImage(UnlikeTraining):
+    """A frontal chest radiograph that is turned by 90, 180 or 270 degrees."""
+
+    code = "rotated_image"
+
+
+class NotAChestRadiograph(UnlikeTraining):
+    """An image that is farther from the training radiographs than other radiographs are."""
+
+    code = "not_a_chest_radiograph"
+
+
+class ColourImage(UnlikeTraining):
+    """An image with colour on more than marks, such as a photograph or a heatmap over a radiograph."""
+
+    code = "colour_image"
 
 
 class AccessRefused(CxrError):

@@ -25,6 +25,9 @@ class Metrics:
         )
         self.predictions = self._counter("cxr_predictions", "Answered images.", "label", "format")
         self.rejected = self._counter("cxr_rejected", "Uploads that were not answered with a prediction.", "code")
+        self.gate_findings = self._counter(
+            "cxr_gate_findings", "Images that the input gate refused or warned about.", "code"
+        )
         self.connections = self._gauge("cxr_connections", "Open connections.")
         self.refused_connections = self._counter(
             "cxr_connections_refused",

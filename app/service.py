@@ -11,7 +11,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Never, TypeVar
+from typing import Final, Literal, Never, TypeVar
 
 from app.artifact import Artifact
 from app.batching import Batcher, Inferred, Place
@@ -20,6 +20,7 @@ from app.decoding.messages import Terms
 from app.decoding.processes import Decoded
 from app.engines import Engine, load_engine, usable_cores
 from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping, UploadError
+from app.gate import Gate
 from app.imaging import DecodeLimits, ImageWarning, Region, region_warnings, seen_region
 from app.memory import give_back_free_memory
 from app.metrics import Metrics
@@ -46,6 +47,7 @@ class Answered:
         decoded: The upload, without its pixels.
         seen: The part of the image that the network saw.
         prediction: The answer.
+        found: What the input gate said of the image, where it was not refused.
         bytes: Of the upload.
         seconds: Time spent, by stage: read, decode, wait (for a place, a thread and the engine), infer.
     """
@@ -53,6 +55,7 @@ class Answered:
     decoded: Decoded
     seen: Region
     prediction: Prediction
+    found: tuple[ImageWarning, ...]
     bytes: int
     seconds: dict[str, float]
 
@@ -60,7 +63,7 @@ class Answered:
     def warnings(self) -> tuple[ImageWarning, ...]:
         """What the sender should know."""
         facts = self.decoded.facts
-        return (*facts.warnings, *region_warnings(facts.width, facts.height, self.seen))
+        return (*facts.warnings, *region_warnings(facts.width, facts.height, self.seen), *self.found)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +73,7 @@ class _Ready:
     engine: Engine
     predictor: Predictor
     batcher: Batcher
+    gate: Gate | None
 
 
 class Service:
@@ -102,10 +106,11 @@ class Service:
         """Load the engine and start the decoders in threads, so that the service already answers that it lives.
 
         Raises:
-            CxrError: The engine is missing, the model does not answer as when it was exported, or decoders cannot be
-                started.
+            CxrError: The engine is missing, the model does not answer as when it was exported, its input gate is
+                damaged, or decoders cannot be started.
         """
         settings, metadata = self.settings, self.artifact.metadata
+        gate = None if settings.input_gate == "off" else Gate.load(self.artifact)
         loading = asyncio.to_thread(
             load_engine,
             settings.engine,
@@ -125,7 +130,7 @@ class Service:
             max_delay_seconds=settings.max_batch_delay_ms / 1000,
             streams=engine.streams,
         )
-        self._ready = _Ready(engine, predictor, batcher)
+        self._ready = _Ready(engine, predictor, batcher, gate)
         # What was imported and built is never garbage. Left out of collections, these come often and are short.
         gc.collect()
         gc.freeze()
@@ -134,9 +139,17 @@ class Service:
         ).set(1)
         if not self._is_stopping:
             self.metrics.ready.set(1)
-        logger.info(
-            "ready", extra={"fields": {"model": f"{metadata.name}/{metadata.version}", "engine": engine.description}}
-        )
+        model = f"{metadata.name}/{metadata.version}"
+        fields = {"model": model, "engine": engine.description, "input_gate": self.input_gate}
+        logger.info("ready", extra={"fields": fields})
+        if self.input_gate == "none":
+            logger.warning("the model has no input gate: what is no chest radiograph is answered too")
+
+    @property
+    def input_gate(self) -> Literal["refuse", "warn", "off", "none"]:
+        """What happens to images that are no upright frontal chest radiographs; none: the model has no gate."""
+        setting = self.settings.input_gate
+        return setting if setting == "off" or self.artifact.metadata.gate else "none"
 
     @property
     def engine(self) -> Engine:
@@ -218,7 +231,7 @@ class Service:
             with_preview: Keep what an overlay is drawn on.
 
         Raises:
-            UploadError: The upload cannot be answered.
+            UploadError: The upload cannot be answered, or is not what the model was made for.
             TooSlow: It does not keep coming, or the deadline passed.
             InferenceFailed: The engine raised.
         """
@@ -245,13 +258,29 @@ class Service:
             raise _too_slow(milliseconds, upload if "read" not in seconds else None) from None
         seconds["infer"] = inferred.seconds
         seconds["wait"] = time.perf_counter() - start - sum(seconds.values())
+        found = self._check(decoded, inferred)
         prediction = ready.predictor.prediction(inferred.outputs)
         self._note(decoded, prediction, seconds)
-        return Answered(decoded, self._seen(decoded), prediction, size, seconds)
+        return Answered(decoded, self._seen(decoded), prediction, found, size, seconds)
 
     def _seen(self, decoded: Decoded) -> Region:
         version = self.artifact.metadata.preprocessing_version
         return seen_region(decoded.facts.width, decoded.facts.height, version=version)
+
+    def _check(self, decoded: Decoded, inferred: Inferred) -> tuple[ImageWarning, ...]:
+        """Ask the input gate about an image, and warn where the settings do not have it refused.
+
+        Raises:
+            UnlikeTraining: It is refused.
+        """
+        gate = self.require_ready().gate
+        finding = gate and gate.inspect(decoded.square, inferred.outputs.features[0], decoded.facts.coloured)
+        if not finding:
+            return ()
+        self.metrics.gate_findings.labels(finding.code).inc()
+        if self.settings.input_gate == "refuse":
+            raise finding
+        return (ImageWarning(finding.code, f"{finding} It was answered all the same: do not rely on the answer."),)
 
     def _start(
         self, decode: Callable[[], Decoded], place: Place, seconds: dict[str, float], upload: Upload

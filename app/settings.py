@@ -53,6 +53,11 @@ class Settings(BaseSettings):
     modalities: Annotated[tuple[str, ...], NoDecode] = Field(
         RADIOGRAPH_MODALITIES, min_length=1, description="DICOM modalities to accept, separated by commas."
     )
+    input_gate: Literal["refuse", "warn", "off"] = Field(
+        "refuse",
+        description="What happens to images that are no upright frontal chest radiographs: `refuse` with 422, `warn` "
+        "in the answer, or `off`: they are not looked for.",
+    )
     decode_timeout_ms: int = Field(
         20_000,
         ge=1,

@@ -16,6 +16,7 @@ from app.artifact import (
     DATA_CARD,
     EXTRA,
     FORMAT_VERSION,
+    GATE,
     GOLDEN,
     MODEL_CARD,
     Artifact,
@@ -38,6 +39,7 @@ from training.data_facts import measure_data
 from training.environment import git_commit, library_versions
 from training.evaluate import THRESHOLD_RULE, fit_temperature
 from training.fit import load_best, read_config, read_data_digest
+from training.gate import fit_gate, gate_record
 from training.golden import TOLERANCES, make_golden
 from training.graph import serving_module
 from training.manifest import LABELS, Manifest, Record
@@ -72,6 +74,8 @@ class _Part:
 class _Images:
     """What an export is measured on."""
 
+    train: NDArray[np.uint8]
+    """Training squares, uint8 (N, 224, 224)."""
     validation: _Part
     test: _Part
     calibration: NDArray[np.uint8] | None
@@ -93,7 +97,7 @@ def export(
 
     Temperature and threshold are fitted on validation. The saved graph is read back by OpenVINO, must
     reproduce the golden outputs, and is what the metrics are measured with, those of the test part too. Lower
-    precisions are then compared with it on validation.
+    precisions are then compared with it on validation, and the input gate is fitted.
 
     Args:
         run: A finished run folder.
@@ -123,6 +127,7 @@ def export(
     parts = split(manifest, config.split_seed)
     cache = cache or run / "cache"
     images = _Images(
+        _load(manifest, parts.train, config, cache).squares,
         _load(manifest, parts.validation, config, cache),
         _load(manifest, parts.test, config, cache),
         _load(manifest, _calibration(parts.train, config.seed), config, cache).squares if int8 else None,
@@ -183,7 +188,15 @@ def _measured(
     update = {"threshold": threshold.value, "threshold_rule": threshold.rule, "metrics": metrics}
     metadata = metadata.model_copy(update=update)
     reference = Reference(validation.squares, validation.labels, probabilities, threshold.value)
-    return measure_precisions(folder, metadata, reference, images.calibration)
+    return _gated(folder, measure_precisions(folder, metadata, reference, images.calibration), infer, images)
+
+
+def _gated(folder: Path, metadata: Metadata, infer: Infer, images: _Images) -> Metadata:
+    """Fit the input gate, and measure it on validation and test."""
+    gate = fit_gate(infer, images.train, images.validation.squares)
+    (folder / GATE).write_bytes(gate.to_bytes())
+    parts = {"validation": images.validation.squares, "test": images.test.squares}
+    return metadata.model_copy(update={"gate": gate_record(gate, infer, images.train, parts)})
 
 
 def find_exported(run: Path, models: Path) -> Artifact | None:

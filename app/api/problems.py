@@ -20,6 +20,7 @@ from app.errors import (
     HeaderTooLarge,
     HeaderTooSlow,
     InferenceFailed,
+    NotAChestRadiograph,
     Overloaded,
     RateLimited,
     RequestError,
@@ -27,6 +28,7 @@ from app.errors import (
     Unauthorized,
     Unavailable,
     UnknownHost,
+    UnlikeTraining,
     UnsupportedType,
     UnusableImage,
 )
@@ -72,18 +74,25 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http_exception)
 
 
-def problem(request: Request, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> Response:
-    """Build the answer for one problem, and note its code for log and metrics."""
+def problem(
+    request: Request,
+    status: int,
+    code: str,
+    detail: str,
+    headers: dict[str, str] | None = None,
+    **members: float | None,
+) -> Response:
+    """Build the answer for one problem, with what else it has, and note its code for log and metrics."""
     request.state.code = code
-    body = problem_body(status, code, detail, request.state.request_id)
+    body = problem_body(status, code, detail, request.state.request_id, **members)
     return Response(body, status, headers=headers, media_type=MEDIA_TYPE)
 
 
-def problem_body(status: int, code: str, detail: str, request_id: str) -> bytes:
-    """Write one problem down."""
+def problem_body(status: int, code: str, detail: str, request_id: str, **members: float | None) -> bytes:
+    """Write one problem down; members that are None are left out."""
     title = HTTPStatus(status).phrase
-    content = Problem(title=title, status=status, code=code, detail=detail, request_id=request_id)
-    return content.model_dump_json().encode()
+    content = Problem(title=title, status=status, code=code, detail=detail, request_id=request_id, **members)
+    return content.model_dump_json(exclude_none=True).encode()
 
 
 def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
@@ -100,12 +109,13 @@ def responses(*errors: type[CxrError]) -> dict[int | str, dict[str, Any]]:
             code=error.code,
             detail=(error.__doc__ or "").strip(),
             request_id="4f1c0e1c9a3b",
+            **({"distance": 4.31, "limit": 1.62} if error is NotAChestRadiograph else {}),
         )
         entry = described.setdefault(
             int(status),
             {"description": status.phrase, "content": {MEDIA_TYPE: {"schema": schema, "examples": {}}}},
         )
-        entry["content"][MEDIA_TYPE]["examples"][error.code] = {"value": example.model_dump()}
+        entry["content"][MEDIA_TYPE]["examples"][error.code] = {"value": example.model_dump(exclude_none=True)}
     return described
 
 
@@ -125,7 +135,8 @@ def answer_error(request: Request, error: CxrError, overload_status: int) -> Res
     else:
         detail = str(error)
     status = overload_status if isinstance(error, Overloaded) else status_of(type(error))
-    return problem(request, status, error.code, detail, _headers(error))
+    members = {"distance": error.distance, "limit": error.limit} if isinstance(error, UnlikeTraining) else {}
+    return problem(request, status, error.code, detail, _headers(error), **members)
 
 
 def _headers(error: CxrError) -> dict[str, str] | None:

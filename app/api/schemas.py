@@ -1,7 +1,7 @@
 """What the HTTP interface answers."""
 
 import base64
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -105,6 +105,9 @@ class ModelAnswer(_Answer):
 
     digest: str
     engine: str = Field(description="What runs the model, with version and precision.")
+    input_gate: Literal["refuse", "warn", "off", "none"] = Field(
+        description="What happens to images that are no upright frontal chest radiographs; none: there is no gate."
+    )
     metadata: Metadata
     card: str = Field(description="The model card, Markdown.")
     data_card: str | None = Field(description="The card of the data it was trained on, Markdown; null: it has none.")
@@ -125,6 +128,10 @@ class Problem(_Answer):
     code: str = Field(description="Stable; what a program should look at.")
     detail: str = Field(description="For people: what was received, what is accepted, what to do.")
     request_id: str
+    distance: float | None = Field(
+        None, description="Of the image from the training radiographs; there only where that is why it is refused."
+    )
+    limit: float | None = Field(None, description="Of such distances; there with `distance`.")
 
 
 def prediction_answer(

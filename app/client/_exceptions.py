@@ -3,7 +3,9 @@
     CxrError
     ├── ConnectionFailed          no answer at all; ``__cause__`` is httpx's exception
     ├── ApiError                  an answer that is an error, whoever gave it
-    │   ├── Refused               400, 413, 415, 422: about the upload; sending it again changes nothing
+    │   ├── Refused               400, 413, 415, 422: about the upload; sending it again changes nothing; also what
+    │   │                         the input gate refuses, with the code blank_image, inverted_image, rotated_image,
+    │   │                         not_a_chest_radiograph or colour_image
     │   ├── Unauthorized          401, 403: the key is missing, wrong or withdrawn
     │   ├── Busy                  429, 502, 503, 504: may be tried again, see ``retry_after_s``
     │   └── ServerFailed          other 5xx: a fault of the service
@@ -35,6 +37,8 @@ class ApiError(CxrError):
         detail: For people: what was received, what is accepted, what to do.
         request_id: Under which the service's log has the request; None where the answer names none.
         retry_after_s: Seconds to wait before another try, as asked for; None where not asked.
+        distance: Of the image from the radiographs that the model was trained on; None where that is not why.
+        limit: Of such distances; None where ``distance`` is.
     """
 
     def __init__(
@@ -45,16 +49,20 @@ class ApiError(CxrError):
         detail: str,
         request_id: str | None = None,
         retry_after_s: float | None = None,
+        distance: float | None = None,
+        limit: float | None = None,
     ) -> None:
         """Set the attributes."""
         # All of them are args, from which pickle makes the exception anew in another process.
-        super().__init__(status, code, title, detail, request_id, retry_after_s)
+        super().__init__(status, code, title, detail, request_id, retry_after_s, distance, limit)
         self.status = status
         self.code = code
         self.title = title
         self.detail = detail
         self.request_id = request_id
         self.retry_after_s = retry_after_s
+        self.distance = distance
+        self.limit = limit
 
     def __str__(self) -> str:
         return f"{self.code} ({self.status}): {self.detail}"

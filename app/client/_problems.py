@@ -36,6 +36,8 @@ def error_of(response: httpx.Response) -> CxrError | None:
         _text(problem, "detail") or _foreign(response, title),
         _text(problem, "request_id") or response.headers.get("X-Request-ID"),
         retry_after_s(response.headers),
+        _number(problem, "distance"),
+        _number(problem, "limit"),
     )
 
 
@@ -83,6 +85,11 @@ def _problem(response: httpx.Response) -> dict[str, Any] | None:
 def _text(problem: dict[str, Any] | None, name: str) -> str | None:
     value = problem and problem.get(name)
     return value if isinstance(value, str) else None
+
+
+def _number(problem: dict[str, Any] | None, name: str) -> float | None:
+    value = problem and problem.get(name)
+    return value if isinstance(value, float) else None
 
 
 def _phrase(status: int) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageChops, TiffImagePlugin, UnidentifiedImageError
 
 from app.errors import CorruptImage, CxrError, EmptyBody, MultipleFrames, UnsupportedFormat, UnsupportedPixels
+from app.imaging.colour import coloured_share
 from app.imaging.damage import check_jpeg_data, check_png_data
 from app.imaging.dicom import decode_dicom
 from app.imaging.grey import (
@@ -69,6 +70,7 @@ _STRUCTURE_CHECKS: Final = {"PNG": check_png, "JPEG": check_jpeg, "TIFF": check_
 _DATA_CHECKS: Final = {"PNG": check_png_data, "JPEG": check_jpeg_data}
 
 _DEEP_MODES: Final = frozenset({"I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
+_GREY_MODES: Final = _DEEP_MODES | {"1", "L", "LA"}
 
 # Tags and values of TIFF 6.0, sections 8 and 15.
 _TIFF_BITS_PER_SAMPLE, _TIFF_PHOTOMETRIC, _TIFF_TILE_WIDTH, _TIFF_TILE_LENGTH = 258, 262, 322, 323
@@ -135,6 +137,7 @@ def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> Grey
                 check_data(data)
             image.load()
             pixels = _apply_orientation(_to_grey(image), _orientation(image))
+            coloured = 0.0 if image.mode in _GREY_MODES else coloured_share(image)
     except CxrError:
         raise
     except Exception as error:
@@ -145,7 +148,8 @@ def _decode_raster(data: bytes, image_format: str, limits: DecodeLimits) -> Grey
             "Check that the file is complete and opens in an image viewer, then send it again."
         ) from error
     height, width = pixels.shape
-    return GreyImage(np.ascontiguousarray(pixels), image_format, bits, warnings=resolution_warnings(width, height))
+    notes = resolution_warnings(width, height)
+    return GreyImage(np.ascontiguousarray(pixels), image_format, bits, coloured=coloured, warnings=notes)
 
 
 def _reason(error: Exception) -> str:

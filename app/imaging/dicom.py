@@ -15,6 +15,7 @@ from pydicom.uid import UID, RLELossless
 
 from app.errors import CorruptImage, CxrError, UnsupportedPixels
 from app.imaging.codecs import NATIVE_SYNTAXES, ImagePixels, decode_frame, gives_rgb, use_stored_bits
+from app.imaging.colour import coloured_share, coloured_share_of_chroma
 from app.imaging.dicom_file import read_file
 from app.imaging.dicom_header import MONOCHROME, PALETTE, YBR, check_object, describe_pixels
 from app.imaging.grey import DecodeLimits, GreyImage, ImageWarning, resolution_warnings, scale_to_uint8
@@ -40,7 +41,7 @@ def decode_dicom(data: bytes, limits: DecodeLimits) -> GreyImage:
         dataset, syntax, notes = read_file(data, limits)
         notes += check_object(dataset, limits)
         pixels = describe_pixels(dataset, limits)
-        grey, more_notes = _to_grey(stored_values(dataset, syntax, pixels), dataset, syntax, pixels)
+        grey, coloured, more_notes = _to_grey(stored_values(dataset, syntax, pixels), dataset, syntax, pixels)
     except CxrError:
         raise
     except Exception as error:
@@ -55,6 +56,7 @@ def decode_dicom(data: bytes, limits: DecodeLimits) -> GreyImage:
         "DICOM",
         bits=pixels.bits_stored,
         photometric_interpretation=pixels.photometric_interpretation,
+        coloured=coloured,
         warnings=(*notes, *more_notes, *resolution_warnings(pixels.columns, pixels.rows)),
     )
 
@@ -102,17 +104,19 @@ def _native_values(dataset: Dataset, syntax: UID, pixels: ImagePixels) -> NDArra
 
 def _to_grey(
     stored: NDArray[np.integer], dataset: Dataset, syntax: UID, pixels: ImagePixels
-) -> tuple[NDArray[np.uint8], tuple[ImageWarning, ...]]:
+) -> tuple[NDArray[np.uint8], float, tuple[ImageWarning, ...]]:
     if pixels.photometric_interpretation in MONOCHROME:
-        return to_grey_levels(stored, dataset, pixels), presentation_warnings(dataset)
+        return to_grey_levels(stored, dataset, pixels), 0.0, presentation_warnings(dataset)
     if pixels.photometric_interpretation == PALETTE:
         rgb = apply_color_lut(stored, dataset)
-        return _luminance(rgb if rgb.dtype == np.uint8 else scale_to_uint8(rgb)), ()
+        return *_luminance(rgb if rgb.dtype == np.uint8 else scale_to_uint8(rgb)), ()
     if pixels.photometric_interpretation in YBR and not gives_rgb(syntax):
-        return np.ascontiguousarray(stored[..., 0]), ()  # Y is the luminance.
-    return _luminance(stored.astype(np.uint8, copy=False)), ()
+        # Y is the luminance.
+        return np.ascontiguousarray(stored[..., 0]), coloured_share_of_chroma(stored[..., 1:]), ()
+    return *_luminance(stored.astype(np.uint8, copy=False)), ()
 
 
-def _luminance(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Reduce RGB to luma as Pillow does for the other formats (ITU-R 601)."""
-    return np.asarray(Image.fromarray(np.ascontiguousarray(rgb)).convert("L"))
+def _luminance(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], float]:
+    """Reduce RGB to luma as Pillow does for the other formats (ITU-R 601), and tell how much of it is coloured."""
+    image = Image.fromarray(np.ascontiguousarray(rgb))
+    return np.asarray(image.convert("L")), coloured_share(image)

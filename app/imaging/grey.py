@@ -70,6 +70,7 @@ class ImageFacts:
     height: int
     bits: int
     photometric_interpretation: str | None
+    coloured: float
     warnings: tuple[ImageWarning, ...]
 
 
@@ -82,6 +83,7 @@ class GreyImage:
         format: "PNG", "JPEG", "WEBP", "TIFF", "BMP" or "DICOM".
         bits: Bits a sample as stored.
         photometric_interpretation: DICOM (0028,0004); None for other formats.
+        coloured: Share of its pixels, 0..1, that were of another colour than most.
         warnings: What its sender should know.
     """
 
@@ -89,6 +91,7 @@ class GreyImage:
     format: str
     bits: int
     photometric_interpretation: str | None = None
+    coloured: float = 0.0
     warnings: tuple[ImageWarning, ...] = ()
 
     @property
@@ -105,7 +108,13 @@ class GreyImage:
     def facts(self) -> ImageFacts:
         """Everything but the pixels."""
         return ImageFacts(
-            self.format, self.width, self.height, self.bits, self.photometric_interpretation, self.warnings
+            self.format,
+            self.width,
+            self.height,
+            self.bits,
+            self.photometric_interpretation,
+            self.coloured,
+            self.warnings,
         )
 
 

@@ -127,11 +127,13 @@ async function showModel() {
   const state = find("model-state");
   const hadKey = hasKey();
   try {
-    const { digest, engine, metadata, card, data_card: dataCard } = await fetchModel((seconds) => say(state, "modelBusy", { seconds }));
+    const answer = await fetchModel((seconds) => say(state, "modelBusy", { seconds }));
+    const { digest, engine, input_gate: gate, metadata, card, data_card: dataCard } = answer;
     say(find("model-name"), "modelVersion", metadata);
     quote(find("model-note"), metadata.note, "en");
     quote(find("model-threshold"), percent(metadata.threshold));
     quote(find("model-engine"), engine, "en");
+    say(find("model-gate"), `gate_${gate}`);
     quote(find("model-digest"), digest.slice(0, DIGEST_LENGTH));
     shownDigest = digest;
     cards.card = [...withReliability(render(card), metadata.metrics.test?.calibration).childNodes];

@@ -13,6 +13,15 @@ const POSITIVE = 1;
 /** Statuses that the page has a title for. */
 const TITLED = new Set([400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504]);
 
+/** What the input gate says, which the page has titles for. */
+const UNLIKE_TRAINING = new Set([
+  "blank_image",
+  "inverted_image",
+  "rotated_image",
+  "not_a_chest_radiograph",
+  "colour_image",
+]);
+
 /** Refusals that are not for what was sent: another try can end otherwise. */
 const PASSING = new Set([401, 408, 429]);
 
@@ -173,7 +182,7 @@ export class Result {
 }
 
 function titleOf({ status, code }) {
-  if (!status) return code;
+  if (!status || UNLIKE_TRAINING.has(code)) return code;
   return TITLED.has(status) ? `http${status}` : "httpOther";
 }
 

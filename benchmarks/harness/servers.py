@@ -131,7 +131,7 @@ class Server:
 
 
 def start_service(model: Path, log: Path, *, module: str = "app", **settings: object) -> Server:
-    """Start the service of this repository.
+    """Start the service of this repository, without its input gate: the images of benchmarks are made in code.
 
     Args:
         model: Its ``CXR_MODEL``.
@@ -139,7 +139,7 @@ def start_service(model: Path, log: Path, *, module: str = "app", **settings: ob
         module: What to run; it must announce itself as the service does.
         **settings: Other ``CXR_`` settings by field name.
     """
-    given = {"model": model, "port": 0, **settings}
+    given = {"model": model, "port": 0, "input_gate": "off", **settings}
     environment = {f"CXR_{name.upper()}": str(value) for name, value in given.items()}
     return Server([sys.executable, "-m", module], log, environment)
 

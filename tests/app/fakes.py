@@ -60,6 +60,7 @@ def metadata(**changes: Any) -> dict[str, Any]:
         "metrics": {},
         "tolerances": {"f32": TOLERANCE},
         "precisions": {},
+        "gate": None,
         "config_digest": "",
         "data_digest": "",
         "git_commit": "",

@@ -6,8 +6,7 @@ import httpx
 import pytest
 
 from app import client, errors
-from app.api.problems import MEDIA_TYPE, status_of
-from app.api.schemas import Problem
+from app.api.problems import MEDIA_TYPE, problem_body, status_of
 from app.client import CxrClient
 
 
@@ -32,12 +31,14 @@ KINDS = [
 @pytest.mark.parametrize(("error", "kind"), KINDS)
 def test_error(error: type[errors.CxrError], kind: type[client.ApiError]) -> None:
     status = status_of(error)
-    problem = Problem(title=status.phrase, status=status, code=error.code, detail="Why.", request_id="r-1")
-    answer = httpx.Response(status, content=problem.model_dump_json(), headers={"Content-Type": MEDIA_TYPE})
+    measured = {"distance": 4.5, "limit": 1.5} if issubclass(error, errors.UnlikeTraining) else {}
+    content = problem_body(status, error.code, "Why.", "r-1", **measured)
+    answer = httpx.Response(status, content=content, headers={"Content-Type": MEDIA_TYPE})
     with (
         CxrClient(transport=httpx.MockTransport(lambda _: answer)) as service,
         pytest.raises(client.ApiError) as caught,
     ):
         service.predict(b"image")
     assert type(caught.value) is kind
-    assert caught.value.args == (status, error.code, status.phrase, "Why.", "r-1", None)
+    expected = (status, error.code, status.phrase, "Why.", "r-1", None, measured.get("distance"), measured.get("limit"))
+    assert caught.value.args == expected
