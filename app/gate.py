@@ -121,7 +121,7 @@ class Gate:
         if pose != UPRIGHT and surprise <= self.surprise_limit and not is_coloured:
             return turned(*POSES[pose])
         distance = self.distance(small, features)
-        if pose != UPRIGHT or distance > self.distance_limit:
+        if distance > self.distance_limit:
             return _stranger(distance, self.distance_limit)
         if is_coloured:
             return ColourImage(

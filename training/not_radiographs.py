@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
-from app.imaging import IMAGE_SIZE, to_square
+from app.imaging import IMAGE_SIZE
 
 Grey: TypeAlias = NDArray[np.uint8]
 """Grey levels, uint8, of the network's square."""
@@ -24,7 +24,7 @@ def make_not_radiographs(squares: NDArray[np.uint8], count: int, rng: np.random.
     """Make images that are no frontal chest radiographs, the kinds in turn.
 
     Args:
-        squares: Radiographs to make some of them from: cut up, enlarged, several on a page. uint8 (N, S, S).
+        squares: Radiographs to make some of them from: cut up, enlarged, several on a page. uint8 (N, 224, 224).
         count: How many to make.
         rng: Source of all randomness.
 
@@ -137,7 +137,8 @@ def _detail(squares: NDArray[np.uint8], rng: np.random.Generator) -> Grey:
     """A small part of a radiograph, enlarged."""
     side = int(_SIDE * rng.uniform(0.1, 0.35))
     top, left = rng.integers(0, _SIDE - side, 2)
-    return to_square(np.ascontiguousarray(_pick(squares, rng)[top : top + side, left : left + side]))
+    part = Image.fromarray(_pick(squares, rng)[top : top + side, left : left + side])
+    return np.asarray(part.resize((_SIDE, _SIDE), Image.Resampling.BILINEAR))
 
 
 def _figure(squares: NDArray[np.uint8], rng: np.random.Generator) -> Grey:
@@ -155,7 +156,8 @@ def _figure(squares: NDArray[np.uint8], rng: np.random.Generator) -> Grey:
 
 
 def _pick(squares: NDArray[np.uint8], rng: np.random.Generator) -> Grey:
-    return to_square(squares[rng.integers(len(squares))])
+    square: Grey = squares[rng.integers(len(squares))]
+    return square
 
 
 def _grid() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
