@@ -12,7 +12,7 @@ import typer
 
 from app.errors import TrainingError
 from training.config import StudyConfig
-from training.judging import crossvalidate, probe
+from training.judging import crossvalidate, gate, negatives, probe
 from training.options import (
     BACKBONE_HELP,
     JOIN,
@@ -360,49 +360,6 @@ def evaluate(
 
 
 @app.command()
-def negatives(
-    out: Annotated[Path, typer.Option(help="Folder, of which each kind of image gets one.")],
-) -> None:
-    """Gather images that are no chest radiographs, to measure an input gate with: from installed packages, and drawn.
-
-    Example: python -m training negatives --out negatives
-    """
-    with errors_for_people():
-        from training.negatives import write_negatives
-
-        for kind, count in write_negatives(out).items():
-            typer.echo(f"{kind} {count}")
-
-
-@app.command()
-def gate(
-    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
-    data: DataFolder,
-    out: Annotated[Path, typer.Option(help="Folder of gate.md and gate.json.")],
-    negatives: Annotated[
-        Path | None, typer.Option(help="Folder of images that are no frontal chest radiographs, by kind in folders.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 7,
-    list_files: Annotated[
-        bool, typer.Option("--list-files", help="Name radiographs by path, for the owner of the data; else by digest.")
-    ] = False,
-    skip_unreadable: SkipUnreadable = False,
-) -> None:
-    """Measure a model's input gate: radiographs that it refuses or misnames, other images that it lets through.
-
-    Of the data that the model was trained on the test part is taken, of other data all.
-
-    Example: python -m training gate --model models/nasnetmobile --data covid-xray --negatives negatives --out gate
-    """
-    with errors_for_people():
-        from training.gate_report import measure_gate, write_gate_report
-
-        manifest = read_data(data, skip_unreadable, both_classes=False)
-        measured = measure_gate(model, manifest, seed, negatives, _command(), list_files=list_files)
-        typer.echo(write_gate_report(measured, out))
-
-
-@app.command()
 def sign(
     model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
     key: Annotated[Path, typer.Option(help="Ed25519 private key, PEM, without a passphrase.")],
@@ -419,6 +376,8 @@ def sign(
 
 app.command()(crossvalidate)
 app.command()(probe)
+app.command()(gate)
+app.command()(negatives)
 
 
 def _print_artifact(artifact: "Artifact") -> None:

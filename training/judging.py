@@ -92,3 +92,44 @@ def probe(
         manifest = read_data(data, skip_unreadable)
         say_how_split(manifest)
         typer.echo(write_probe(run_probe(model, manifest, part, split_seed), out, public=public))
+
+
+def negatives(
+    out: Annotated[Path, typer.Option(help="Folder, of which each kind of image gets one.")],
+) -> None:
+    """Gather images that are no chest radiographs, to measure an input gate with: from installed packages, and drawn.
+
+    Example: python -m training negatives --out negatives
+    """
+    with errors_for_people():
+        from training.negatives import write_negatives
+
+        for kind, count in write_negatives(out).items():
+            typer.echo(f"{kind} {count}")
+
+
+def gate(
+    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    data: DataFolder,
+    out: Annotated[Path, typer.Option(help="Folder of gate.md and gate.json.")],
+    negatives: Annotated[
+        Path | None, typer.Option(help="Folder of images that are no frontal chest radiographs, by kind in folders.")
+    ] = None,
+    split_seed: Annotated[int, typer.Option(min=0, help="Of the split: that of the model's recipe.")] = 7,
+    list_files: Annotated[
+        bool, typer.Option("--list-files", help="Name radiographs by path, for the owner of the data; else by digest.")
+    ] = False,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Measure a model's input gate: radiographs that it refuses or misnames, other images that it lets through.
+
+    Of the data that the model was trained on the test part is taken, of other data all.
+
+    Example: python -m training gate --model models/nasnetmobile --data covid-xray --negatives negatives --out gate
+    """
+    with errors_for_people():
+        from training.gate_report import measure_gate, write_gate_report
+
+        manifest = read_data(data, skip_unreadable, both_classes=False)
+        measured = measure_gate(model, manifest, split_seed, negatives, command_line(), list_files=list_files)
+        typer.echo(write_gate_report(measured, out))
