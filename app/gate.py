@@ -126,7 +126,7 @@ class Gate:
         if is_coloured:
             return ColourImage(
                 f"{coloured:.0%} of the image is coloured; radiographs are grey. Send the radiograph itself, without a "
-                "map of colours over it, and no photograph of it."
+                "map of colours over it."
             )
         return None
 

@@ -87,7 +87,7 @@ def with_heatmap(grey: np.ndarray) -> np.ndarray:
     """Lay red over the middle of a radiograph, of the same luminance where it can be."""
     image = np.stack([grey] * 3, axis=-1).astype(int)
     middle = image[60:260, 40:216]
-    middle += np.array([50, -20, -30])
+    middle += np.array([90, -40, -50])
     return np.clip(image, 0, 255).astype(np.uint8)
 
 

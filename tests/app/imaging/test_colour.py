@@ -11,6 +11,7 @@ from tests.images import dicom, encode, radiograph
 GREY = radiograph(300, 240)
 RGB = np.stack([GREY] * 3, axis=-1)
 TINTED = np.clip(RGB * np.array([0.85, 0.95, 1.1]), 0, 255).astype(np.uint8)
+SCREEN = np.clip(RGB + np.linspace(-20, 20, 240)[:, None] * np.array([1.0, 0, -1]), 0, 255).astype(np.uint8)
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 256, (10, 8, 3), np.uint8).repeat(30, 0).repeat(30, 1)
 MARKED = RGB.copy()
 MARKED[10:30, 10:60] = (255, 220, 0)
@@ -20,8 +21,8 @@ TRANSPARENT = np.concatenate([PHOTOGRAPH, np.zeros((300, 240, 1), np.uint8)], ax
 @pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "TIFF", "BMP"])
 @pytest.mark.parametrize(
     ("pixels", "low", "high"),
-    [(GREY, 0, 0), (RGB, 0, 0), (TINTED, 0, 0.05), (MARKED, 0.005, 0.05), (PHOTOGRAPH, 0.6, 1)],
-    ids=["grey", "grey as RGB", "tinted", "marked", "photograph"],
+    [(GREY, 0, 0), (RGB, 0, 0), (TINTED, 0, 0.05), (SCREEN, 0, 0.05), (MARKED, 0.005, 0.05), (PHOTOGRAPH, 0.6, 1)],
+    ids=["grey", "grey as RGB", "tinted", "from a screen", "marked", "photograph"],
 )
 def test_share_of_colour(pixels: np.ndarray, low: float, high: float, image_format: str) -> None:
     assert low <= decode(encode(pixels, image_format)).facts.coloured <= high
