@@ -19,7 +19,7 @@ from app.decoding.decoders import Decoders
 from app.decoding.messages import Terms
 from app.decoding.processes import Decoded
 from app.engines import Engine, load_engine, usable_cores
-from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping, UploadError
+from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping, UnlikeTraining, UploadError
 from app.gate import Gate
 from app.imaging import DecodeLimits, ImageWarning, Region, region_warnings, seen_region
 from app.memory import give_back_free_memory
@@ -101,6 +101,8 @@ class Service:
         terms = Terms(limits, settings.decode_timeout_ms / 1000, artifact.metadata.preprocessing_version)
         self._decoders = Decoders(terms, settings.request_timeout_ms / 1000, metrics)
         metrics.queue_limit.set(settings.max_queue)
+        for kind in UnlikeTraining.__subclasses__():
+            metrics.gate_findings.labels(kind.code)  # seen as 0 before the first, as decoder failures are
 
     async def load(self) -> None:
         """Load the engine and start the decoders in threads, so that the service already answers that it lives.

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from app.api.page import WEB
+from app.errors import UnlikeTraining
 from tests.app.answers import check
 from tests.app.server import Server
 
@@ -75,3 +76,14 @@ def test_without_javascript_the_page_still_says_what_it_is_not(server: Server) -
     page = server.client.get("/").text
     assert "Research use only. Not a diagnosis." in page
     assert "<noscript>" in page
+
+
+@pytest.mark.parametrize("code", [kind.code for kind in UnlikeTraining.__subclasses__()])
+def test_the_page_has_a_title_for_what_the_gate_refuses(code: str) -> None:
+    assert len(re.findall(rf"^  {code}: ", (WEB / "messages.js").read_text(), re.MULTILINE)) == 2
+    assert f'"{code}"' in (WEB / "result.js").read_text()
+
+
+@pytest.mark.parametrize("state", ["refuse", "warn", "off", "none"])
+def test_the_page_has_words_for_what_becomes_of_other_images(state: str) -> None:
+    assert len(re.findall(rf"^  gate_{state}: ", (WEB / "messages.js").read_text(), re.MULTILINE)) == 2
