@@ -30,6 +30,7 @@ SUITE=bookworm
 
 export CXR_IMAGE="${CXR_IMAGE:-cxr-covid:latest}"
 export CXR_PUBLISH="${CXR_PUBLISH:-8000}"
+export CXR_INPUT_GATE="${CXR_INPUT_GATE:-off}" # the picture is synthetic, which the gate may tell
 ADDRESS=127.0.0.1:$CXR_PUBLISH
 WAIT=${CXR_WAIT:-120}
 FIELD=${CXR_TEST_FIELD:-file}
@@ -390,7 +391,7 @@ if [[ ${CXR_KEEP:-0} == 1 ]]; then
 else
     tear_down
     say "docker run, without the cache volume and without init"
-    docker run -d --name "$BARE" --read-only --cap-drop ALL \
+    docker run -d --env CXR_INPUT_GATE --name "$BARE" --read-only --cap-drop ALL \
         --security-opt no-new-privileges:true -p "$ADDRESS:8000" "$CXR_IMAGE" >/dev/null
     wait_healthy "$BARE"
     check_confined "$BARE" no
