@@ -1,15 +1,19 @@
 """An exported model on anybody's own folder: external validation, through the engines that serve."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifact import Artifact, open_artifact
+from app.artifact import Artifact, Outputs, open_artifact
 from app.engines import Engine, EngineName, load_engine
+from app.errors import TrainingError
+from app.gate import Gate
 from training.environment import library_versions, processor
-from training.manifest import POSITIVE, Manifest, Record, count_classes
+from training.images import map_images
+from training.manifest import LABELS, POSITIVE, Manifest, Record, count_classes
 from training.properties import measure_trivial_rules
 from training.results import Answers, Evidence, Look, TrainedModel
 from training.seen import count_seen
@@ -17,9 +21,10 @@ from training.squares import load_squares, network_inputs
 
 
 def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) -> Evidence:
-    """Ask an exported model about every image of a folder.
+    """Ask an exported model about the images of a folder, as its service would by default.
 
-    Threshold and temperature are the artifact's; nothing is fitted to the folder.
+    Threshold and temperature are the artifact's; nothing is fitted to the folder. Images that the model's input gate
+    refuses get no answer: they are counted, and in no figure.
 
     Args:
         model: ``models/<name>/<version>``, or ``models/<name>`` for its highest version.
@@ -29,12 +34,11 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
 
     Raises:
         ArtifactError: The model is missing, damaged, or does not reproduce its golden outputs.
-        TrainingError: Images cannot be read; the message names them.
+        TrainingError: Images cannot be read, which the message names, or the input gate refuses all.
     """
     artifact = open_artifact(model)
     loaded = load_engine(engine, artifact)
-    squares = load_squares(manifest.root, manifest.records, preprocessing=artifact.metadata.preprocessing_version)
-    probabilities = np.concatenate([loaded.infer(images).probabilities for images in network_inputs(squares)])
+    manifest, probabilities, refused = _ask(artifact, loaded, manifest)
     metadata, seen = artifact.metadata, count_seen(artifact, manifest)
     return Evidence(
         title=f"Evaluation of the model {metadata.name}, version {metadata.version}",
@@ -53,9 +57,38 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
         trivial_rules=_trivial_rules(artifact, manifest),
         trivial_rules_fitted_on="the same images",
         look=_look(artifact, loaded, manifest),
-        notes=_notes(seen, manifest),
+        notes=_notes(seen, refused, manifest),
+        refused=refused,
         seen_images=seen,
     )
+
+
+def _ask(
+    artifact: Artifact, engine: Engine, manifest: Manifest
+) -> tuple[Manifest, NDArray[np.float32], dict[str, int] | None]:
+    """Answer the images that the input gate lets through.
+
+    Returns:
+        The folder with these alone; their probabilities, float32 (N, 2); and how many were refused by class, None where
+        the model has no gate.
+    """
+    records, gate = manifest.records, Gate.load(artifact)
+    squares = load_squares(manifest.root, records, preprocessing=artifact.metadata.preprocessing_version)
+    outputs = Outputs.concatenate([engine.infer(images) for images in network_inputs(squares)])
+    if gate is None:
+        return manifest, outputs.probabilities, None
+    coloured = map_images(manifest.root, records, lambda image: image.coloured)
+    images = zip(squares, outputs.features, coloured, strict=True)
+    through = np.array([gate.inspect(*image) is None for image in images])
+    if not through.any():
+        raise TrainingError(
+            f"The model's input gate refuses all {len(records):,} images of {manifest.root}: none is an upright "
+            "frontal chest radiograph like those that it was trained on. 'python -m training gate' says why."
+        )
+    kept = tuple(record for record, passes in zip(records, through, strict=True) if passes)
+    refused = [record for record, passes in zip(records, through, strict=True) if not passes]
+    counts = dict(zip(LABELS, count_classes(refused), strict=True))
+    return replace(manifest, records=kept), outputs.probabilities[through], counts
 
 
 def _model(artifact: Artifact, manifest: Manifest, probabilities: NDArray[np.float32]) -> TrainedModel:
@@ -88,10 +121,15 @@ def _look(artifact: Artifact, engine: Engine, manifest: Manifest) -> Look:
     return look
 
 
-def _notes(seen: int, manifest: Manifest) -> tuple[str, ...]:
-    if not seen:
-        return ()
-    return (
-        f"{seen:,} of these {len(manifest.records):,} images are among the data that the model was trained on: it "
-        "has seen them, and the figures say nothing about new ones. Those of its test part are in its model card.",
-    )
+def _notes(seen: int, refused: Mapping[str, int] | None, manifest: Manifest) -> tuple[str, ...]:
+    notes = []
+    if seen:
+        notes.append(
+            f"{seen:,} of these {len(manifest.records):,} images are among the data that the model was trained on: "
+            "it has seen them, and the figures say nothing about new ones. Those of its test part are in its model "
+            "card."
+        )
+    if refused and sum(refused.values()):
+        counted = " and ".join(f"{count:,} {label}" for label, count in refused.items())
+        notes.append(f"{counted} more images were refused by the model's input gate: they are in no figure here.")
+    return tuple(notes)

@@ -75,7 +75,7 @@ def test_the_card_follows_from_metadata_and_facts_alone(finished: FinishedRun, f
 
 
 def test_without_a_gate_everything_is_answered_and_with_one_it_is_not(finished: FinishedRun, facts: CardFacts) -> None:
-    metadata = finished.artifact.metadata
+    metadata = finished.artifact.metadata.model_copy(update={"gate": None})
     without = model_card(metadata, facts)
     assert EVERYTHING_IS_ANSWERED in section(without, "Limits")
     assert "None: every image that can be decoded is answered." in section(without, "Input gate")
@@ -85,6 +85,9 @@ def test_without_a_gate_everything_is_answered_and_with_one_it_is_not(finished: 
     assert "what passes it gets an answer" in section(with_one, "Limits")
     assert "| upright | 39 of 40 (97.5%) | 87.0% to 99.6% |" in section(with_one, "Input gate")
     assert "| photographs | 48 of 50 (96.0%) | 86.5% to 98.9% |" in section(with_one, "Input gate")
+    assert "Input gate: yes." in section(with_one, "At a glance")
+    assert "Let through, or named as what they were made to be" in section(finished.artifact.card, "Input gate")
+    assert EVERYTHING_IS_ANSWERED not in finished.artifact.card
 
 
 def test_the_gates_own_record_is_shown() -> None:

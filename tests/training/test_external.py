@@ -3,10 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.artifact import open_artifact
 from app.engines import EngineName, load_engine
 from app.errors import ArtifactError, TrainingError
+from app.gate import Gate
 from app.imaging import to_network_input, to_square
 from app.imaging.decode import decode
 from tests.training.fixtures import FinishedRun
@@ -26,6 +28,54 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
         path.write_bytes(path.read_bytes() + b" ")  # Another file than of the training, which is made alike.
     (root / "metadata.csv").unlink()
     return read_manifest(root)
+
+
+class DarkRefused:
+    """Stands for a gate: refuses what is darker than a limit."""
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+
+    def inspect(self, square: NDArray[np.uint8], features: NDArray[np.float32], coloured: float) -> str | None:
+        assert (features.ndim, coloured) == (1, 0.0)
+        return "too dark" if square.mean() < self.limit else None
+
+
+@pytest.fixture(autouse=True)
+def no_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiny model's own gate, fitted on thirty images, lets next to nothing through."""
+    monkeypatch.setattr(Gate, "load", lambda _: None)
+
+
+def test_what_the_gate_refuses_is_counted_and_in_no_figure(
+    finished: FinishedRun, elsewhere: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images of class 0 are the darker ones."""
+    means = {
+        record.path: to_square(decode((elsewhere.root / record.path).read_bytes(), LIMITS).pixels, version=1).mean()
+        for record in elsewhere.records
+    }
+    limit = np.sort([means[record.path] for record in elsewhere.records])[3]
+    monkeypatch.setattr(Gate, "load", lambda _: DarkRefused(limit))
+    evidence = evaluate(finished.artifact.path, elsewhere, "openvino", "evaluate")
+    assert evidence.refused == {"non-COVID": 3, "COVID-19": 0}
+    kept = tuple(record for record in elsewhere.records if means[record.path] >= limit)
+    assert evidence.manifest.records == evidence.models[0].parts["all"].records == kept
+    assert evidence.notes == (
+        "3 non-COVID and 0 COVID-19 more images were refused by the model's input gate: they are in no figure here.",
+    )
+
+
+def test_without_a_gate_nothing_is_refused(finished: FinishedRun, elsewhere: Manifest) -> None:
+    assert evaluate(finished.artifact.path, elsewhere, "openvino", "evaluate").refused is None
+
+
+def test_a_folder_of_which_the_gate_refuses_all_is_no_evaluation(
+    finished: FinishedRun, elsewhere: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gate, "load", lambda _: DarkRefused(256))
+    with pytest.raises(TrainingError, match="refuses all 16 images"):
+        evaluate(finished.artifact.path, elsewhere, "openvino", "evaluate")
 
 
 @pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
