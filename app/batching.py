@@ -20,9 +20,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifact import Outputs
 from app.errors import InferenceFailed
 from app.metrics import Metrics
+from app.outputs import Outputs
 
 logger = logging.getLogger(__name__)
 

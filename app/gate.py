@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.artifact import GATE, GOLDEN, Artifact, Golden
+from app.artifact import GATE, GOLDEN, Artifact
 from app.errors import (
     ArtifactError,
     BlankImage,
@@ -34,6 +34,7 @@ from app.errors import (
     UnlikeTraining,
 )
 from app.imaging import IMAGE_SIZE
+from app.outputs import Golden
 
 Floats = NDArray[np.float32]
 

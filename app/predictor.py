@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifact import POSITIVE, Metadata, Outputs
+from app.artifact import POSITIVE, Metadata
 from app.batching import Square
 from app.engines import Engine
 from app.imaging import to_network_input
+from app.outputs import Outputs
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,16 +3,15 @@
 import asyncio
 import gc
 import logging
-import math
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, Never, TypeVar
+from typing import Literal, Never, TypeVar
 
+from app.admission import Admission
 from app.artifact import Artifact
 from app.batching import Batcher, Inferred, Place
 from app.decoding.decoders import Decoders
@@ -31,12 +30,6 @@ from app.upload_memory import Upload, UploadMemory
 _T = TypeVar("_T")
 
 logger = logging.getLogger(__name__)
-
-_SPREAD: Final = 1.5
-"""Times the time in which all requests in progress should be answered: until when those who are refused come back."""
-
-_IDLE_SECONDS: Final = 1.0
-"""After which a service without requests gives back what the allocator kept of the last ones: 20 to 30 MB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,20 +80,18 @@ class Service:
         """Prepare to serve an artifact; ``load`` makes it ready."""
         self.settings, self.artifact, self.metrics = settings, artifact, metrics
         self._ready: _Ready | None = None
-        self._requests = 0
         self._is_stopping = False
-        self._resting: asyncio.TimerHandle | None = None
         self._uploads = UploadMemory(
             settings.upload_memory_bytes,
             settings.max_queue,
             settings.body_timeout_ms / 1000,
             settings.body_timeout_bytes,
         )
+        self._admission = Admission(settings, metrics, self._uploads, self._rest)
         self._workers = ThreadPoolExecutor(settings.threads or usable_cores(), thread_name_prefix="decode")
         limits = DecodeLimits(settings.max_pixels, settings.max_upload_bytes, settings.modalities)
         terms = Terms(limits, settings.decode_timeout_ms / 1000, artifact.metadata.preprocessing_version)
         self._decoders = Decoders(terms, settings.request_timeout_ms / 1000, metrics)
-        metrics.queue_limit.set(settings.max_queue)
         for kind in UnlikeTraining.__subclasses__():
             metrics.gate_findings.labels(kind.code)  # seen as 0 before the first, as decoder failures are
 
@@ -159,60 +150,17 @@ class Service:
         return self.require_ready().engine
 
     def overload(self) -> Overloaded | None:
-        """Return why another request must be refused, if it must: too many, or they would wait for too long.
+        """Return why another request must be refused, if it must; see ``Admission``."""
+        return self._admission.overload(self._ready.batcher) if self._ready else None
 
-        Nothing is done for one that need not: who asks may have no key.
-        """
-        if self._ready is None or self._has_room(self._ready.batcher) or self._uploads.slowest():
-            return None
-        requests, seconds = self._wanted, self._ready.batcher.seconds_to_answer(self._wanted)
-        # Spread, so that those who are refused together do not come back together.
-        retry_after_s = max(1, math.ceil(seconds * random.uniform(1, _SPREAD)))  # noqa: S311
-        return Overloaded(
-            f"{requests} requests are in progress, as many as are answered in time. "
-            f"Try again in {retry_after_s} s: by then they should be answered.",
-            retry_after_s=retry_after_s,
-        )
-
-    @property
-    def _wanted(self) -> int:
-        """Requests in progress, save those that give way because they are sent slowly."""
-        return self._requests - self._uploads.leaving
-
-    def _has_room(self, batcher: Batcher) -> bool:
-        """Whether another request can be answered in time.
-
-        However long one batch a stream takes, so many requests are admitted: no wrong estimate shuts the service.
-        """
-        requests, most = self._wanted, self.settings.max_queue
-        if requests < min(most, batcher.images_at_a_time):
-            return True
-        return requests < most and batcher.seconds_to_answer(requests) <= self.settings.max_wait_ms / 1000
-
-    @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Count a request in, from its arrival to its answer. Where it finds no room, the slowest sender gives way.
+    def admit(self) -> AbstractContextManager[None]:
+        """Count a request in, from its arrival to its answer.
 
         Raises:
             NotReady: The model is still being loaded.
-            Overloaded: As many requests as can be answered in time are in progress.
+            Overloaded: When it is entered: as many requests as can be answered in time are in progress.
         """
-        ready = self.require_ready()
-        if error := self.overload():
-            raise error
-        if not self._has_room(ready.batcher):
-            self._uploads.cut_slowest()
-        if self._resting:
-            self._resting.cancel()
-        self._requests += 1
-        self.metrics.in_progress.set(self._requests)
-        try:
-            yield
-        finally:
-            self._requests -= 1
-            self.metrics.in_progress.set(self._requests)
-            if not self._requests:
-                self._resting = asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._rest)
+        return self._admission.admit(self.require_ready().batcher)
 
     def _rest(self) -> None:
         if not self._is_stopping:
@@ -322,7 +270,7 @@ class Service:
         The event loop goes on meanwhile.
         """
         self.begin_to_stop()
-        while self._requests:  # They were cut off, and are being told so.
+        while self._admission.requests:  # They were cut off, and are being told so.
             await asyncio.sleep(0.01)
         await asyncio.to_thread(self._stop_threads)
 

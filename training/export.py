@@ -20,15 +20,14 @@ from app.artifact import (
     GOLDEN,
     MODEL_CARD,
     Artifact,
-    Infer,
     Metadata,
-    Outputs,
     TensorSpec,
     open_artifact,
 )
 from app.engines import load_engine
 from app.errors import ArtifactError, TrainingError
 from app.imaging import IMAGE_SIZE, to_network_input
+from app.outputs import Infer, Outputs
 from training.atomic import reading, replacing
 from training.breakdown import break_down
 from training.card_facts import gather_facts

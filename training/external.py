@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifact import Artifact, Outputs, open_artifact
+from app.artifact import Artifact, open_artifact
 from app.engines import Engine, EngineName, load_engine
 from app.errors import TrainingError
 from app.gate import Gate
+from app.outputs import Outputs
 from training.environment import library_versions, processor
 from training.images import map_images
 from training.manifest import LABELS, POSITIVE, Manifest, Record, count_classes

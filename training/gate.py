@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 
-from app.artifact import GateCount, GateRecord, Infer
+from app.artifact import GateCount, GateRecord
 from app.errors import UnlikeTraining
 from app.gate import NO_RADIOGRAPH, POSES, THUMBNAIL_SIDE, UPRIGHT, Floats, Gate, regressors, thumbnail, turned
+from app.outputs import Infer
 from training.not_radiographs import make_not_radiographs
 from training.squares import network_inputs
 

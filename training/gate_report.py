@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from app.artifact import Artifact, Infer, open_artifact
+from app.artifact import Artifact, open_artifact
 from app.engines import load_engine
 from app.errors import TrainingError, UnlikeTraining, UploadError
 from app.gate import POSES, Gate
 from app.imaging import to_square
 from app.imaging.decode import decode
+from app.outputs import Infer
 from training.environment import library_versions, processor
 from training.gate import features_of, find, in_pose, is_expected
 from training.images import LIMITS

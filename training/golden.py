@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from app.artifact import Golden, Infer, Outputs
 from app.errors import TrainingError
 from app.imaging import IMAGE_SIZE, to_network_input
+from app.outputs import Golden, Infer, Outputs
 
 TOLERANCES: Final = {"f32": 1e-3}
 """Largest difference from the golden outputs. Two engines in float32 differ by about 1e-5 (tests/contract)."""

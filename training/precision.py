@@ -11,19 +11,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from app.artifact import (
-    GOLDEN,
-    INT8_MODEL,
-    POSITIVE,
-    Artifact,
-    Golden,
-    Infer,
-    Metadata,
-    Precision,
-    PrecisionRecord,
-    file_digests,
-)
+from app.artifact import GOLDEN, INT8_MODEL, POSITIVE, Artifact, Metadata, Precision, PrecisionRecord, file_digests
 from app.engines.openvino import OpenVinoEngine
+from app.outputs import Golden, Infer
 from training.golden import hidden_mistake
 from training.quantize import quantize
 from training.squares import BATCH, network_inputs

@@ -5,7 +5,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.artifact import Outputs, Precision
+from app.artifact import Precision
+from app.outputs import Outputs
 
 
 class Engine(Protocol):

@@ -10,10 +10,11 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from app.artifact import INT8_MODEL, Artifact, Outputs, Precision
+from app.artifact import INT8_MODEL, Artifact, Precision
 from app.engines.compiled import Compiled, Source, load_compiled
 from app.engines.processor import usable_cores
 from app.errors import ArtifactError, EngineUnavailable, InferenceFailed
+from app.outputs import Outputs
 
 _THREADS_A_STREAM: Final = 4
 """Source: OpenVINO's guide to streams, 1 to 4 threads each. On two cores one stream was as fast as two."""

@@ -4,8 +4,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.artifact import Artifact, Outputs, Precision
+from app.artifact import Artifact, Precision
 from app.errors import ArtifactError, InferenceFailed
+from app.outputs import Outputs
 
 
 class TensorFlowEngine:

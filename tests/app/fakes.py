@@ -14,13 +14,12 @@ from app.artifact import (
     METADATA,
     MODEL_CARD,
     Artifact,
-    Golden,
     Metadata,
-    Outputs,
     Precision,
     file_digests,
 )
 from app.imaging import IMAGE_SIZE, to_network_input
+from app.outputs import Golden, Outputs
 
 TOLERANCE = 0.001
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.artifact import Outputs
 from app.decoding.messages import Terms
 from app.decoding.processes import Decoded
 from app.engines import Engine
@@ -19,6 +18,7 @@ from app.imaging import to_square
 from app.imaging.decode import decode
 from app.keys import KeyRing
 from app.main import create_app
+from app.outputs import Outputs
 from app.overlay import preview_of
 from app.server import Server
 from app.service import Service

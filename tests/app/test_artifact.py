@@ -7,19 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.artifact import (
-    DATA_CARD,
-    GOLDEN,
-    METADATA,
-    MODEL_CARD,
-    Golden,
-    Outputs,
-    Precision,
-    file_digests,
-    open_artifact,
-)
+from app.artifact import DATA_CARD, GOLDEN, METADATA, MODEL_CARD, Precision, file_digests, open_artifact
 from app.errors import ArtifactError
 from app.imaging import PREPROCESSING_VERSIONS
+from app.outputs import Golden, Outputs
 from tests.app.fakes import TOLERANCE, FakeEngine, golden, metadata, write_artifact
 
 WEIGHTS = "variables/variables.data-00000-of-00001"

@@ -10,10 +10,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pytest
 
-from app.artifact import Outputs
 from app.batching import Batcher, Inferred, Square
 from app.errors import InferenceFailed
 from app.metrics import Metrics
+from app.outputs import Outputs
 from tests.app.gates import WAIT_SECONDS, Gate
 
 NEVER_SECONDS: Final = 1000

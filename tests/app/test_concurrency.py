@@ -13,8 +13,8 @@ import httpx
 import numpy as np
 import pytest
 
-from app.artifact import Outputs
 from app.errors import InferenceFailed
+from app.outputs import Outputs
 from tests.app.answers import check
 from tests.app.gates import WAIT_SECONDS, Gate, wait_until
 from tests.app.in_process import RecordingEngine, Serve, ServiceClient

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.artifact import GOLDEN, METADATA, Artifact, Golden, Outputs, file_digests
+from app.artifact import GOLDEN, METADATA, Artifact, file_digests
+from app.outputs import Golden, Outputs
 from tests.app.server import NO_TENSORFLOW, Server, refused
 
 WEIGHTS = "variables/variables.data-00000-of-00001"

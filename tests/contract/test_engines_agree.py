@@ -9,10 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from app.artifact import Artifact, Outputs
+from app.artifact import Artifact
 from app.engines import Engine, EngineName, load_engine
 from app.imaging import to_network_input, to_square
 from app.imaging.decode import decode
+from app.outputs import Outputs
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
 from tests.training.fixtures import FinishedRun

@@ -10,10 +10,11 @@ import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from app.artifact import GOLDEN, METADATA, OUTPUT_NAMES, Artifact, Golden, Outputs, file_digests, open_artifact
+from app.artifact import GOLDEN, METADATA, Artifact, file_digests, open_artifact
 from app.engines import EngineName, load_engine
 from app.errors import ArtifactError
 from app.imaging import to_network_input
+from app.outputs import OUTPUT_NAMES, Golden, Outputs
 from tests.training.fixtures import FinishedRun
 from training.backbones import build_model
 from training.fit import load_best

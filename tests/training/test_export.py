@@ -8,10 +8,11 @@ import pytest
 from scipy.special import softmax
 
 import training.export
-from app.artifact import DATA_CARD, METADATA, MODEL_CARD, Outputs, open_artifact
+from app.artifact import DATA_CARD, METADATA, MODEL_CARD, open_artifact
 from app.engines import load_engine
 from app.errors import ArtifactError, TrainingError
 from app.imaging import to_network_input
+from app.outputs import Outputs
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import TEMPERATURE, export_tiny
 from training.card import model_card

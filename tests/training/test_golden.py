@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.artifact import Outputs
 from app.errors import TrainingError
+from app.outputs import Outputs
 from training.golden import TOLERANCES, hidden_mistake, make_golden
 
 

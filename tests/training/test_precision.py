@@ -10,10 +10,11 @@ import pytest
 from numpy.typing import NDArray
 
 import training.precision
-from app.artifact import GOLDEN, INT8_MODEL, METADATA, Artifact, Golden, Outputs, PrecisionRecord, open_artifact
+from app.artifact import GOLDEN, INT8_MODEL, METADATA, Artifact, PrecisionRecord, open_artifact
 from app.engines import load_engine
 from app.errors import ArtifactError
 from app.imaging import to_network_input
+from app.outputs import Golden, Outputs
 from tests.training.fixtures import FinishedRun
 from tests.training.test_golden import brightness
 from tests.training.tiny import TINY, export_tiny

@@ -9,8 +9,9 @@ import openvino as ov
 import pytest
 
 import training.quantize
-from app.artifact import GOLDEN, INT8_MODEL, Golden
+from app.artifact import GOLDEN, INT8_MODEL
 from app.errors import TrainingError
+from app.outputs import Golden
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import export_tiny
 
@@ -27,7 +28,8 @@ def refuse(*arguments, **named):
     raise OSError("nobody is to be called")
 
 socket.socket.connect = socket.getaddrinfo = refuse
-from app.artifact import GOLDEN, Golden
+from app.artifact import GOLDEN
+from app.outputs import Golden
 from training.quantize import quantize
 
 folder, path = map(Path, sys.argv[1:])

@@ -10,9 +10,10 @@ import openvino as ov
 import pytest
 from numpy.typing import NDArray
 
-from app.artifact import Artifact, Outputs, open_artifact
+from app.artifact import Artifact, open_artifact
 from app.engines import load_engine
 from app.errors import ArtifactError, EngineUnavailable
+from app.outputs import Outputs
 from tests.app.engines.tiny import accepted, write_tiny
 from tests.app.fakes import TOLERANCE, FakeEngine, write_artifact
 

@@ -8,8 +8,9 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from app.artifact import GOLDEN, INT8_MODEL, METADATA, Artifact, Golden, Outputs, file_digests, open_artifact
+from app.artifact import GOLDEN, INT8_MODEL, METADATA, Artifact, file_digests, open_artifact
 from app.imaging import IMAGE_SIZE, to_network_input
+from app.outputs import Golden, Outputs
 from tests.app.fakes import FakeEngine, golden, metadata, write_artifact
 
 WEIGHTS = str(Path(INT8_MODEL).with_suffix(".bin"))
