@@ -57,7 +57,7 @@ def _scikit_image() -> Named:
         if path.suffix in _PICTURES:
             yield from _opened(path)
     for path in _files("skimage", "data", "lfw_subset.npy"):
-        for number, face in enumerate(np.load(path)[:100:5]):
+        for number, face in enumerate(np.load(path, allow_pickle=False)[:100:5]):
             yield f"face-{number:02}", _to_uint8(face)
 
 
@@ -79,7 +79,7 @@ def _matplotlib() -> Named:
         elif path.name == "s1045.ima.gz":
             yield "head-mr", _to_uint8(np.frombuffer(gzip.decompress(path.read_bytes()), ">u2").reshape(256, 256))
         elif path.name in ("jacksboro_fault_dem.npz", "topobathy.npz"):
-            with np.load(path) as arrays:
+            with np.load(path, allow_pickle=False) as arrays:
                 yield path.stem, _to_uint8(arrays["elevation" if "elevation" in arrays else "topo"])
 
 

@@ -17,6 +17,7 @@ from app.engines import load_engine
 from app.gate import Gate
 from app.imaging import to_square
 from tests.app.answers import check
+from tests.app.engines.tiny import without_gate
 from tests.app.server import Server, refused
 from tests.images import dicom, encode, radiograph
 from training.gate import fit_gate, gate_record
@@ -167,15 +168,6 @@ def test_the_model_tells_of_its_gate(refusing: Server) -> None:
     assert model["metadata"]["gate"]["test"]["upright"]["images"] == 4
     assert GATE in model["metadata"]["files"]
     assert refusing.wait_for_log("ready")["input_gate"] == "refuse"
-
-
-def without_gate(folder: Path) -> Path:
-    """Take the gate away, as older exports have none."""
-    (folder / GATE).unlink(missing_ok=True)
-    described = json.loads((folder / METADATA).read_text())
-    described.pop("gate", None)
-    (folder / METADATA).write_text(json.dumps({**described, "files": file_digests(folder)}))
-    return folder
 
 
 def test_a_model_without_a_gate_is_served_and_says_so(gated: Path, cache_dir: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from scipy.special import softmax
 
 from app.artifact import Artifact
 from app.imaging import to_network_input
+from tests.app.engines.tiny import without_gate
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
 from tests.training.fixtures import FinishedRun
@@ -105,8 +106,9 @@ def test_the_service_answers_as_training_does(exported: Exported, images: Manife
     assert np.abs(served - keras_probabilities(exported, images, 1)).max() > 1000 * TOLERANCE
 
 
-def test_external_evaluation_answers_as_the_service_does(exported: Exported, images: Manifest) -> None:
-    evidence = evaluate(exported.artifact.path, images, "openvino", "evaluate")
+def test_external_evaluation_answers_as_the_service_does(exported: Exported, images: Manifest, tmp_path: Path) -> None:
+    ungated = without_gate(shutil.copytree(exported.artifact.path, tmp_path / "1"))
+    evidence = evaluate(ungated, images, "openvino", "evaluate")
     expected = keras_probabilities(exported, images, 2)[:, POSITIVE]
     np.testing.assert_allclose(evidence.models[0].parts["all"].probabilities, expected, rtol=0, atol=TOLERANCE)
     assert evidence.look

@@ -1,6 +1,7 @@
 """Nothing that is read can bring code along: no pickle, no eval, no layers with Python in them.
 
-Models are read as SavedModel, weights as HDF5, arrays as ``.npy`` and ``.npz``. Of these a SavedModel alone is a
+Models are read as SavedModel, weights as HDF5, arrays as ``.npy`` and ``.npz``, and PyTorch's weights, which are
+pickled, by an unpickler that makes three kinds of things and calls nothing else. Of these a SavedModel alone is a
 program, in the operations of its framework: `CXR_MODEL_PUBLIC_KEY` says whose is run.
 """
 
@@ -45,9 +46,14 @@ def _call(node: ast.Call) -> Iterator[str]:
         yield "np.load without allow_pickle=False"
 
 
+EXCEPTIONS: Final = {"training/torch_weights.py": ["pickle"]}
+"""Where ``find_class`` refuses what is not expected; ``tests/training/test_efficientnet_lite.py`` tries."""
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_source_runs_nothing_that_it_reads(path: Path) -> None:
-    assert list(findings(path.read_text(encoding="utf-8"))) == []
+    expected = EXCEPTIONS.get(path.relative_to(ROOT).as_posix(), [])
+    assert list(findings(path.read_text(encoding="utf-8"))) == expected
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from app.artifact import MODEL_CARD, SIGNATURE, Artifact, Metadata, open_artifac
 from app.engines import load_engine
 from app.errors import ArtifactError, TrainingError
 from tests.training.fixtures import FinishedRun
+from tests.training.tiny import export_tiny
 from training.__main__ import app
 from training.card import model_card
 from training.card_facts import FACTS, CardFacts, read_facts
@@ -219,12 +220,15 @@ def test_a_signature_is_removed_as_it_is_of_the_earlier_card(copied: Artifact) -
     assert not (copied.path / SIGNATURE).exists()
 
 
-def test_a_run_still_finds_its_export_after_the_card_was_written_again(finished: FinishedRun, tmp_path: Path) -> None:
-    models = shutil.copytree(finished.artifact.path.parents[1], tmp_path / "models")
+def test_a_run_still_finds_its_export_after_the_card_was_written_again(
+    finished: FinishedRun, tiny_backbone: None, tmp_path: Path
+) -> None:
+    run, models = shutil.copytree(finished.run, tmp_path / "run"), tmp_path / "models"
+    exported = export_tiny(run, finished.manifest, models)
     rewritten = rewrite_card(models / "nasnetmobile", {"probe": PROBE})
-    found = find_exported(finished.run, models)
+    found = find_exported(run, models)
     assert found
-    assert found.digest == rewritten.digest != finished.artifact.digest
+    assert found.digest == rewritten.digest != exported.digest
 
 
 def test_a_card_that_cannot_be_written_leaves_the_artifact_as_it_was(

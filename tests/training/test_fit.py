@@ -50,6 +50,7 @@ def test_a_finished_run_has_its_files(finished: FinishedRun) -> None:
         "history-1.csv",
         "timing.json",
         "exported.json",
+        "reliability.png",
         "tensorboard",
     }
     assert read_config(finished.run) == finished.config

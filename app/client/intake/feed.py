@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,6 +41,30 @@ class Feed:
     def left(self) -> int:
         """Files without a record, since the intake had to stop."""
         return self.selected - self.finished
+
+
+class _Interrupt:
+    """Handler of a first signal: raises ``KeyboardInterrupt``, but never while a thread is being started.
+
+    There it would leave a thread that runs and that the pool does not know, and so does not wait for.
+    """
+
+    def __init__(self) -> None:
+        self._is_held = self._came = False
+
+    def __call__(self, *_: Any) -> None:
+        if not self._is_held:
+            raise KeyboardInterrupt
+        self._came = True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold it back for a moment."""
+        self._is_held = True
+        yield
+        self._is_held = False
+        if self._came:
+            raise KeyboardInterrupt
 
 
 class _Feeder:
@@ -93,11 +118,12 @@ def feed(
         postpone: Called with files that failed.
     """
     feeder = _Feeder(handle, report, stop, postpone)
-    before = {number: signal.signal(number, signal.default_int_handler) for number in _SIGNALS}
+    interrupt = _Interrupt()
+    before = {number: signal.signal(number, interrupt) for number in _SIGNALS}
     try:
         with ThreadPoolExecutor(concurrency, thread_name_prefix="intake") as pool:
             try:
-                _submit(selection, feeder, pool, concurrency, stop)
+                _submit(selection, feeder, pool, concurrency, stop, interrupt)
             except KeyboardInterrupt:
                 for number in _SIGNALS:
                     signal.signal(number, _end_at_once)
@@ -111,7 +137,12 @@ def feed(
 
 
 def _submit(
-    selection: Iterable[Selected], feeder: _Feeder, pool: ThreadPoolExecutor, concurrency: int, stop: threading.Event
+    selection: Iterable[Selected],
+    feeder: _Feeder,
+    pool: ThreadPoolExecutor,
+    concurrency: int,
+    stop: threading.Event,
+    interrupt: _Interrupt,
 ) -> None:
     free = threading.Semaphore(concurrency)
     for selected in selection:
@@ -122,7 +153,8 @@ def _submit(
         _take(free)
         if stop.is_set():
             return
-        pool.submit(feeder.work, selected).add_done_callback(lambda _: free.release())
+        with interrupt.held():
+            pool.submit(feeder.work, selected).add_done_callback(lambda _: free.release())
     feeder.feed.is_exhausted = True
     for _ in range(concurrency):  # until the last one is finished
         _take(free)

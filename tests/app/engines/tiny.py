@@ -8,7 +8,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from app.artifact import GOLDEN, INT8_MODEL, METADATA, Artifact, file_digests, open_artifact
+from app.artifact import GATE, GOLDEN, INT8_MODEL, METADATA, Artifact, file_digests, open_artifact
 from app.imaging import IMAGE_SIZE, to_network_input
 from app.outputs import Golden, Outputs
 from tests.app.fakes import FakeEngine, golden, metadata, write_artifact
@@ -63,3 +63,12 @@ def _network(gain: float) -> ov.Model:
         node.output(0).tensor.set_names({name})
         results.append(ops.result(node))
     return ov.Model(results, [image])
+
+
+def without_gate(folder: Path) -> Path:
+    """Take the gate away, as older exports have none."""
+    (folder / GATE).unlink(missing_ok=True)
+    described = json.loads((folder / METADATA).read_text())
+    described.pop("gate", None)
+    (folder / METADATA).write_text(json.dumps({**described, "files": file_digests(folder)}))
+    return folder

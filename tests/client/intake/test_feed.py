@@ -1,0 +1,34 @@
+"""A feed that a signal stops at its worst moment."""
+
+import os
+import signal
+import threading
+
+import pytest
+
+from app.client.intake.feed import feed
+from app.client.intake.files import Selected
+from app.client.intake.records import Outcome, Record
+from app.client.intake.report import Report
+
+
+def test_a_signal_while_a_thread_is_started_does_not_lose_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its file is in flight: it is waited for, as any other."""
+    start, finished = threading.Thread.start, threading.Event()
+
+    def start_and_be_interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def handle(selected: Selected) -> Record:
+        finished.wait(0.2)  # Until the feed has had time to forget it.
+        finished.set()
+        return Record(given=selected.given, path=selected.path, outcome=Outcome.ANSWERED, body={})
+
+    with Report(total=None, as_json_lines=False) as report:
+        monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
+        result = feed(
+            [Selected("a.png"), Selected("b.png")], handle, concurrency=2, report=report, stop=threading.Event()
+        )
+    assert finished.is_set()
+    assert (result.interrupted, result.selected, result.finished, result.error) == (True, 1, 1, None)
