@@ -21,7 +21,7 @@ from app.engines import Engine, load_engine, usable_cores
 from app.errors import BodyTooSlow, DeadlinePassed, NotReady, Overloaded, Stopping, UnlikeTraining, UploadError
 from app.gate import Gate
 from app.imaging import DecodeLimits, ImageWarning, Region, region_warnings, seen_region
-from app.memory import give_back_free_memory
+from app.memory import tidy_up
 from app.metrics import Metrics
 from app.predictor import Prediction, Predictor
 from app.settings import Settings
@@ -164,7 +164,7 @@ class Service:
 
     def _rest(self) -> None:
         if not self._is_stopping:
-            self._workers.submit(give_back_free_memory)
+            self._workers.submit(tidy_up)
 
     async def answer(
         self,

@@ -50,7 +50,7 @@ def test_free_memory_is_given_back_once_nothing_is_asked_for_a_while(monkeypatch
     monkeypatch.setattr("app.service.load_engine", lambda *_, **__: FakeEngine())
     monkeypatch.setattr("app.admission._IDLE_SECONDS", 0.05)
     given_back = threading.Event()
-    monkeypatch.setattr("app.service.give_back_free_memory", given_back.set)
+    monkeypatch.setattr("app.service.tidy_up", given_back.set)
     assert asyncio.run(is_set_between_and_after_requests(given_back)) == (False, True)
 
 
