@@ -3,35 +3,14 @@
 import base64
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from string import Template
 from typing import Final
 
 from markdown_it import MarkdownIt
-from markdown_it.common.utils import escapeHtml
 from markdown_it.token import Token
 
-_STYLE: Final = Path(__file__).with_name("page.css")
+from training.html_page import html_page
 
-_PAGE: Final = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<style>
-$style</style>
-</head>
-<body>
-<nav aria-label="Contents">
-$contents
-</nav>
-<main>
-$body</main>
-</body>
-</html>
-""")
+_STYLE: Final = Path(__file__).with_name("page.css")
 
 
 def to_page(markdown: str, title: str, folder: Path) -> str:
@@ -46,12 +25,9 @@ def to_page(markdown: str, title: str, folder: Path) -> str:
     tokens = parser.parse(markdown)
     contents = list(_name_sections(tokens))
     _inline_images(tokens, folder)
-    return _PAGE.substitute(
-        title=escapeHtml(title),
-        style=_STYLE.read_text(encoding="utf-8"),
-        contents="\n".join(f'<a href="#{name}">{parser.renderInline(heading)}</a>' for name, heading in contents),
-        body=parser.renderer.render(list(_with_scrolling_tables(tokens)), parser.options, {}),
-    )
+    links = "\n".join(f'<a href="#{name}">{parser.renderInline(heading)}</a>' for name, heading in contents)
+    body = parser.renderer.render(list(_with_scrolling_tables(tokens)), parser.options, {})
+    return html_page(title, _STYLE, body, before=f'<nav aria-label="Contents">\n{links}\n</nav>\n')
 
 
 def _name_sections(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:

@@ -2,35 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from string import Template
 from typing import Final
 
 from markdown_it import MarkdownIt
-from markdown_it.common.utils import escapeHtml
 from markdown_it.token import Token
+
+from training.html_page import html_page
 
 _STYLE: Final = Path(__file__).with_name("page.css")
 
 HALVES: Final = {"Beside rules that look at no lung", "What its probabilities mean here"}
 """Titles of the sections that share a row of the page."""
-
-_PAGE: Final = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="color-scheme" content="light dark">
-<title>$title</title>
-<style>
-$style</style>
-</head>
-<body>
-<main>
-$body</main>
-</body>
-</html>
-""")
 
 
 def to_sheet(markdown: str, title: str) -> str:
@@ -42,11 +24,7 @@ def to_sheet(markdown: str, title: str) -> str:
     """
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = list(_in_sections(parser.parse(markdown)))
-    return _PAGE.substitute(
-        title=escapeHtml(title),
-        style=_STYLE.read_text(encoding="utf-8"),
-        body=parser.renderer.render(tokens, parser.options, {}),
-    )
+    return html_page(title, _STYLE, parser.renderer.render(tokens, parser.options, {}))
 
 
 def _in_sections(tokens: Sequence[Token]) -> Iterator[Token]:
