@@ -1,6 +1,7 @@
 """Fixtures that the tests of training and the contract tests share."""
 
 import functools
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -35,6 +36,10 @@ class FinishedRun:
     config: FitConfig
     run: Path
     artifact: Artifact
+
+    def copy_run(self, folder: Path) -> Path:
+        """Copy the run folder into another one: an export notes itself there."""
+        return Path(shutil.copytree(self.run, folder / "run"))
 
 
 @pytest.fixture

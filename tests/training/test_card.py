@@ -223,7 +223,7 @@ def test_a_signature_is_removed_as_it_is_of_the_earlier_card(copied: Artifact) -
 def test_a_run_still_finds_its_export_after_the_card_was_written_again(
     finished: FinishedRun, tiny_backbone: None, tmp_path: Path
 ) -> None:
-    run, models = shutil.copytree(finished.run, tmp_path / "run"), tmp_path / "models"
+    run, models = finished.copy_run(tmp_path), tmp_path / "models"
     exported = export_tiny(run, finished.manifest, models)
     rewritten = rewrite_card(models / "nasnetmobile", {"probe": PROBE})
     found = find_exported(run, models)

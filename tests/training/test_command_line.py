@@ -279,11 +279,12 @@ def test_export_fits_the_temperature_and_prints_where_the_model_is_and_what_it_r
     finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
-    result = run("export", finished.run, "--data", finished.manifest.root, "--models", tmp_path, "--name", "mine")
+    folder, models = finished.copy_run(tmp_path), tmp_path / "models"
+    result = run("export", folder, "--data", finished.manifest.root, "--models", models, "--name", "mine")
     assert result.exit_code == 0, result.stderr
     printed, precisions = result.stdout.split("\n\n", 1)
     path, *metrics = printed.splitlines()
-    assert path == str(tmp_path / "mine" / "1")
+    assert path == str(models / "mine" / "1")
     metadata = open_artifact(Path(path)).metadata
     measured = metadata.metrics["test"]["metrics"]
     assert [line.split()[0] for line in metrics] == list(measured)

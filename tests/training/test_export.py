@@ -119,7 +119,7 @@ def test_a_reliability_diagram_is_drawn_into_the_run_folder(finished: FinishedRu
 
 def test_measurements_on_the_test_part_are_counted(finished: FinishedRun, tmp_path: Path) -> None:
     assert "measured on the test part once" in finished.artifact.card
-    run = shutil.copytree(finished.run, tmp_path / "run")
+    run = finished.copy_run(tmp_path)
     second = export_tiny(run, finished.manifest, tmp_path / "models")
     assert "measured on the test part 2 times" in second.card
     third = export_tiny(run, finished.manifest, tmp_path / "models")
@@ -127,7 +127,7 @@ def test_measurements_on_the_test_part_are_counted(finished: FinishedRun, tmp_pa
 
 
 def test_a_sensitivity_and_prevalences_can_be_asked_for(finished: FinishedRun, tmp_path: Path) -> None:
-    run = shutil.copytree(finished.run, tmp_path / "run")
+    run = finished.copy_run(tmp_path)
     asked = export_tiny(run, finished.manifest, tmp_path / "models", sensitivity=1.0, prevalences=(0.02,))
     metadata = asked.metadata
     assert "sensitivity of at least 1 there, as was asked for" in metadata.threshold_rule
@@ -230,7 +230,7 @@ def test_other_data_are_refused(finished: FinishedRun, tmp_path: Path) -> None:
 
 
 def test_an_unfinished_run_is_refused(finished: FinishedRun, tmp_path: Path) -> None:
-    run = shutil.copytree(finished.run, tmp_path / "run")
+    run = finished.copy_run(tmp_path)
     (run / "stage-1.done").unlink()
     with pytest.raises(TrainingError, match="no finished training"):
         export_tiny(run, finished.manifest, tmp_path / "models")

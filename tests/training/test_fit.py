@@ -1,6 +1,5 @@
 import csv
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -306,7 +305,7 @@ def test_a_folder_in_which_nothing_was_finished_is_free_for_another_run(tiny_dat
 
 
 def test_weights_that_are_not_whole_are_named(finished: FinishedRun, tmp_path: Path) -> None:
-    run = shutil.copytree(finished.run, tmp_path / "run")
+    run = finished.copy_run(tmp_path)
     best = run / "best.weights.h5"
     best.write_bytes(best.read_bytes()[:2000])
     with pytest.raises(TrainingError, match=r"best\.weights\.h5 cannot be read as this run's weights"):

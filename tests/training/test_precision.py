@@ -159,7 +159,7 @@ def test_where_the_processor_does_not_compute_in_bf16_there_is_no_record_and_the
 ) -> None:  # fmt: skip
     monkeypatch.setattr(training.precision, "computes_bf16", lambda: False)
     with caplog.at_level(logging.WARNING, "training.precision"):
-        artifact = export_tiny(finished.run, finished.manifest, tmp_path)
+        artifact = export_tiny(finished.copy_run(tmp_path), finished.manifest, tmp_path / "models")
     assert "bf16 was not measured: this processor does not compute in it" in caplog.text
     assert artifact.metadata.precisions == {}
     assert artifact.metadata.tolerances.keys() == {"f32"}
@@ -180,8 +180,9 @@ def quantized(finished: FinishedRun, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.precision, "quantize", watched)
         patch.setitem(BACKBONES, "NASNetMobile", TINY)
-        models = tmp_path_factory.mktemp("models")
-        return export_tiny(finished.run, finished.manifest, models, int8=True), calibrated_on
+        folder = tmp_path_factory.mktemp("quantized")
+        run, models = finished.copy_run(folder), folder / "models"
+        return export_tiny(run, finished.manifest, models, int8=True), calibrated_on
 
 
 def test_an_export_keeps_an_int8_network_that_is_as_accurate(
@@ -215,7 +216,7 @@ def test_a_rejected_int8_network_is_reported_and_not_kept(
     finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_backbone: None
 ) -> None:
     monkeypatch.setattr(training.precision, "ACCURACY_DIFFERENCE", 0.0)
-    artifact = export_tiny(finished.run, finished.manifest, tmp_path, int8=True)
+    artifact = export_tiny(finished.copy_run(tmp_path), finished.manifest, tmp_path / "models", int8=True)
     assert not (artifact.path / INT8_MODEL).parent.exists()
     record = artifact.metadata.precisions["int8"]
     assert not record.accepted
