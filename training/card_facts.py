@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from app.artifact import EXTRA, Metadata
 from app.errors import TrainingError
 from training.config import FitConfig
-from training.manifest import LABELS, Manifest, count_classes
+from training.manifest import LABELS, ClassCounts, Manifest, count_by_class
 from training.recipe_text import stage_text
 from training.splits import Split
 
@@ -22,9 +22,6 @@ FACTS: Final = f"{EXTRA}/card.json"
 
 LATER: Final = ("probe", "gate", "ablation")
 """Measurements that are made after an export, each a field of ``CardFacts``."""
-
-Counts = dict[str, int]
-"""Images by the names in ``LABELS``."""
 
 
 _NAME_FILES: Final = {"command", "environment", "wrong_radiographs", "accepted_negatives", "unreadable"}
@@ -36,7 +33,7 @@ class PartFacts(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    images: Counts
+    images: ClassCounts
     groups: int
 
 
@@ -52,8 +49,8 @@ class CardFacts(BaseModel):
     images: int
     grouped: bool = Field(description="Whether the group of every image is known.")
     parts: dict[str, PartFacts]
-    sources: dict[str, Counts]
-    licences: Counts = Field(description="Images by licence, the most frequent first.")
+    sources: dict[str, ClassCounts]
+    licences: dict[str, int] = Field(description="Images by licence, the most frequent first.")
     test_evaluations: int | None = Field(None, ge=1, description="How often this run was measured on its test part.")
     probe: dict[str, Any] | None = Field(None, description="As 'python -m training probe' wrote it.")
     gate: dict[str, Any] | None = Field(None, description="Rates of the input gate.")
@@ -89,9 +86,7 @@ def gather_facts(
         images=len(manifest.records),
         grouped=manifest.grouped,
         parts={
-            name: PartFacts(
-                images=dict(zip(LABELS, count_classes(records), strict=True)), groups=len({r.group for r in records})
-            )
+            name: PartFacts(images=count_by_class(records), groups=len({r.group for r in records}))
             for name, records in parts.parts().items()
         },
         sources={

@@ -12,9 +12,8 @@ import training.evaluate
 from training.bootstrap import Counts, Rounds, f1, share
 from training.config import Monitor
 from training.evaluate import describe, estimate, metrics_by_round
-from training.manifest import LABELS, POSITIVE, Record, count_classes
+from training.manifest import LABELS, POSITIVE, Record, count_by_class
 from training.measures import (
-    ClassCounts,
     Comparison,
     DataMeasures,
     Difference,
@@ -79,7 +78,7 @@ def _data(evidence: Evidence) -> DataMeasures:
         split=parts and {name: _part_counts(records) for name, records in parts.items()},
         grouped_images=sum(record.group != record.path for record in manifest.records),
         limit=evidence.limit,
-        skipped=_count(skipped),
+        skipped=count_by_class(skipped),
         skipped_reasons=dict(Counter(fault.code for fault in manifest.skipped)),
     )
 
@@ -260,8 +259,4 @@ def _spread(values: Sequence[float]) -> Spread:
 
 
 def _part_counts(records: Sequence[Record]) -> PartCounts:
-    return PartCounts(images=_count(records), groups=len({record.group for record in records}))
-
-
-def _count(records: Sequence[Record]) -> ClassCounts:
-    return dict(zip(LABELS, count_classes(records), strict=True))
+    return PartCounts(images=count_by_class(records), groups=len({record.group for record in records}))

@@ -29,7 +29,7 @@ from training.duplicates import (
     perceptual_hash,
 )
 from training.images import map_images
-from training.manifest import LABELS, Manifest, Record, count_classes
+from training.manifest import LABELS, ClassCounts, Manifest, Record, count_by_class
 from training.splits import Split, assert_disjoint, split
 
 NOT_KNOWN: Final = "not known"
@@ -48,8 +48,6 @@ _MOST_VALUES, _FEWEST_IMAGES = 20, 3
 """A value of a free-text column is listed if it is one of the most frequent, and not of one or two images only."""
 
 _DIGEST_DIGITS: Final = 16
-ClassCounts = dict[str, int]
-"""Images by the names in ``LABELS``."""
 
 
 class _Facts(BaseModel):
@@ -166,9 +164,9 @@ def measure_data(manifest: Manifest, seed: int, *, list_files: bool = False, pro
         closest_beyond_limit_bits=beyond and beyond.distance,
         properties=_properties(records, images),
         median_age_years=_median_ages(records),
-        older_set_names=_count([r for r in records if is_of_older_set(r.path)]),
+        older_set_names=count_by_class([r for r in records if is_of_older_set(r.path)]),
         skipped=Skipped(
-            images=_count([fault.record for fault in manifest.skipped]),
+            images=count_by_class([fault.record for fault in manifest.skipped]),
             reasons=dict(Counter(fault.code for fault in manifest.skipped)),
             files=[name(fault.record) for fault in manifest.skipped],
         ),
@@ -184,12 +182,8 @@ def _measure(image: GreyImage) -> _Measured:
     return _Measured(image.width, image.height, perceptual_hash(to_square(image.pixels, version=HASHED)))
 
 
-def _count(records: Sequence[Record]) -> ClassCounts:
-    return dict(zip(LABELS, count_classes(records), strict=True))
-
-
 def _part(records: Sequence[Record]) -> Part:
-    return Part(images=_count(records), groups=len({record.group for record in records}))
+    return Part(images=count_by_class(records), groups=len({record.group for record in records}))
 
 
 def _by_source(records: Sequence[Record]) -> dict[str, Part]:
@@ -203,7 +197,7 @@ def _by_source(records: Sequence[Record]) -> dict[str, Part]:
 def _by_licence(records: Sequence[Record]) -> dict[str, ClassCounts]:
     names = [record.licence or NOT_KNOWN for record in records]
     return {
-        name: _count([record for record, of in zip(records, names, strict=True) if of == name])
+        name: count_by_class([record for record, of in zip(records, names, strict=True) if of == name])
         for name, _ in Counter(names).most_common()
     }
 
@@ -256,7 +250,7 @@ def _properties(records: Sequence[Record], images: Sequence[_Measured]) -> dict[
 def _property(values: Sequence[str], records: Sequence[Record]) -> Property:
     names = _gather_rare(values)
     table = {
-        name: _count([record for record, value in zip(records, names, strict=True) if value == name])
+        name: count_by_class([record for record, value in zip(records, names, strict=True) if value == name])
         for name, _ in Counter(names).most_common()
     }
     known = [counts for name, counts in table.items() if name != NOT_KNOWN]

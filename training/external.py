@@ -14,7 +14,7 @@ from app.gate import Gate
 from app.outputs import Outputs
 from training.environment import library_versions, processor
 from training.images import map_images
-from training.manifest import LABELS, POSITIVE, Manifest, Record, count_classes
+from training.manifest import POSITIVE, Manifest, Record, count_by_class, count_classes
 from training.properties import measure_trivial_rules
 from training.results import Answers, Evidence, Look, TrainedModel
 from training.seen import count_seen
@@ -88,7 +88,7 @@ def _ask(
         )
     kept = tuple(record for record, passes in zip(records, through, strict=True) if passes)
     refused = [record for record, passes in zip(records, through, strict=True) if not passes]
-    counts = dict(zip(LABELS, count_classes(refused), strict=True))
+    counts = count_by_class(refused)
     return replace(manifest, records=kept), outputs.probabilities[through], counts
 
 

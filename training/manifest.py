@@ -124,10 +124,19 @@ def read_manifest(root: Path, *, both_classes: bool = True) -> Manifest:
     return Manifest(root, tuple(records), grouped)
 
 
+ClassCounts = dict[str, int]
+"""Images or groups by the names in ``LABELS``."""
+
+
 def count_classes(records: Sequence[Record]) -> tuple[int, int]:
     """Count images of each class, in the order of ``LABELS``."""
     counts = Counter(record.label for record in records)
     return counts[0], counts[1]
+
+
+def count_by_class(records: Sequence[Record]) -> ClassCounts:
+    """Count images of each class by its name."""
+    return dict(zip(LABELS, count_classes(records), strict=True))
 
 
 def _class_folders(root: Path, enough: Callable[[Iterable[bool]], bool]) -> tuple[Path, Path]:

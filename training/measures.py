@@ -3,9 +3,7 @@
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.config import Monitor
-
-ClassCounts = dict[str, int]
-"""Images or groups by the names in ``LABELS``."""
+from training.manifest import ClassCounts
 
 
 class _Measured(BaseModel):

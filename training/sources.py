@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from training.bootstrap import Counts, Rounds, ranking
 from training.card_results import FEWEST_IMAGES
 from training.evaluate import estimate, metrics_by_round
-from training.manifest import LABELS, POSITIVE, Record
-from training.measures import ClassCounts, Estimate
+from training.manifest import LABELS, POSITIVE, ClassCounts, Record
+from training.measures import Estimate
 
 Estimates = dict[str, dict[str, float]]
 """By metric ``value``, ``low`` and ``high``, as ``evaluate.estimate`` returns them."""

@@ -10,8 +10,8 @@ import training.evaluate
 from training.claim import differences
 from training.config import FitConfig
 from training.crossvalidation.out_of_fold import OutOfFold
-from training.manifest import LABELS, count_classes
-from training.measures import ClassCounts, Estimate
+from training.manifest import ClassCounts, count_by_class
+from training.measures import Estimate
 from training.sources import (
     SourceCounts,
     compared,
@@ -71,7 +71,7 @@ def measure_recipes(recipes: Sequence[OutOfFold], folds: int, include_test: bool
     first = recipes[0]
     records = first.answered.records
     return Ablation(
-        images=dict(zip(LABELS, count_classes(records), strict=True)),
+        images=count_by_class(records),
         groups=len({record.group for record in records}),
         sources=count_sources(records),
         include_test=include_test,

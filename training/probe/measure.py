@@ -24,7 +24,7 @@ from training.alterations import (
     mirror,
 )
 from training.evaluate import trivial_rules
-from training.manifest import LABELS, POSITIVE, Manifest, Record, count_classes
+from training.manifest import LABELS, POSITIVE, Manifest, Record, count_by_class
 from training.probe.measures import Altered, Probe, SourcesTold
 from training.probe.sources_told import tell_sources
 from training.properties import trivial_properties
@@ -91,7 +91,7 @@ def probe(model: Path, manifest: Manifest, part: Part, split_seed: int) -> Probe
             "data_digest": manifest.digest,
             "part": part,
             "split_seed": split_seed,
-            "images": dict(zip(LABELS, count_classes(records), strict=True)),
+            "images": count_by_class(records),
             "groups": len({record.group for record in records}),
             "sources": count_sources(records),
             "bootstrap_rounds": training.evaluate.BOOTSTRAP_ROUNDS,

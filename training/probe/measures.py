@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.measures import ClassCounts, Estimate
+from training.manifest import ClassCounts
+from training.measures import Estimate
 from training.sources import SourceCounts
 
 

@@ -6,9 +6,9 @@ from typing import Final
 
 from training.card_results import FEWEST_IMAGES, source_figures
 from training.evaluate import TEMPERATURES
-from training.manifest import LABELS
+from training.manifest import LABELS, ClassCounts
 from training.markdown import escape, paragraphs, table
-from training.measures import ClassCounts, Comparison, ModelMeasures
+from training.measures import Comparison, ModelMeasures
 from training.report import comparison as beside
 from training.report import provenance
 from training.report.figures import Charts

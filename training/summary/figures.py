@@ -9,8 +9,8 @@ from scipy.stats import binomtest
 
 from training.bootstrap import CONFIDENCE
 from training.breakdown import break_down
-from training.manifest import LABELS, POSITIVE, count_classes
-from training.measures import ClassCounts, Estimate
+from training.manifest import LABELS, POSITIVE, ClassCounts, count_by_class
+from training.measures import Estimate
 from training.prevalence import PREVALENCES, predictive_values
 from training.results import Evidence
 
@@ -98,7 +98,7 @@ def measure_summary(evidence: Evidence, prevalences: Sequence[float] = PREVALENC
         images=described["images"],
         patients=described["groups"],
         images_with_patient=sum(record.group != record.path for record in answers.records),
-        skipped=dict(zip(LABELS, count_classes([f.record for f in evidence.manifest.skipped]), strict=True)),
+        skipped=count_by_class([f.record for f in evidence.manifest.skipped]),
         refused=evidence.refused and dict(evidence.refused),
         seen_images=evidence.seen_images,
         only_answer=LABELS[POSITIVE if called.pop() else 1 - POSITIVE] if len(called) == 1 else None,

@@ -5,9 +5,9 @@ from textwrap import shorten
 from typing import Final
 
 from training.bootstrap import CONFIDENCE
-from training.manifest import LABELS, POSITIVE
+from training.manifest import LABELS, POSITIVE, ClassCounts
 from training.markdown import escape, paragraphs, table
-from training.measures import ClassCounts, Estimate
+from training.measures import Estimate
 from training.summary.conclusion import Conclusion
 from training.summary.figures import AtPrevalence, Bin, Figures, Row
 
