@@ -25,6 +25,7 @@ from training.options import (
     Devices,
     Epochs,
     Float16Softmax,
+    ModelFolder,
     Models,
     PrecisionOption,
     PreprocessingOption,
@@ -303,7 +304,7 @@ def export(
 
 @app.command()
 def card(
-    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    model: ModelFolder,
     probe: Annotated[Path | None, typer.Option(help="probe.json, as 'probe' wrote it.")] = None,
     gate: Annotated[Path | None, typer.Option(help="JSON with the measured rates of the input gate.")] = None,
     ablation: Annotated[Path | None, typer.Option(help="JSON with what each change of the training did.")] = None,
@@ -332,7 +333,7 @@ def card(
 
 @app.command()
 def evaluate(
-    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    model: ModelFolder,
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="Folder of the report.")],
     engine: Annotated[Literal["openvino", "tensorflow"], typer.Option(help="What runs the model.")] = "openvino",
@@ -361,7 +362,7 @@ def evaluate(
 
 @app.command()
 def sign(
-    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    model: ModelFolder,
     key: Annotated[Path, typer.Option(help="Ed25519 private key, PEM, without a passphrase.")],
 ) -> None:
     """Sign an exported model, for services that are told a public key (CXR_MODEL_PUBLIC_KEY).

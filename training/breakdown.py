@@ -20,6 +20,9 @@ from training.evaluate import (
 from training.manifest import POSITIVE, Record
 from training.prevalence import PREVALENCES, at_prevalences
 
+PROPERTIES: Final = {"sources": "source", "views": "view", "ages": "age", "sexes": "sex"}
+"""Fields of what ``break_down`` returns, and what their rows are values of."""
+
 NOT_STATED: Final = "not stated"
 """The row of the images of which the table does not say it."""
 

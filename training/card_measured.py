@@ -7,20 +7,18 @@ The forms are those of ``probe.json`` and ``ablation.json`` as the commands writ
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from training.card_results import interval_text
+from training.card_results import WITHIN, interval_text
 from training.markdown import escape, paragraphs, table
 from training.measurement_text import measurement_text
 
 _AREA: Final = "roc_auc"
-_WITHIN: Final = "roc_auc within "
-"""How the ROC AUC within a source is named, before the source."""
 
 
 def probe_section(probe: Mapping[str, Any]) -> str:
     """Write what a model goes by, Markdown."""
     if not {"metrics", "altered", "part", "images"} <= probe.keys():
         return measurement_text(probe)
-    columns = ["accuracy", _AREA, *(name for name in probe["metrics"] if name.startswith(_WITHIN))]
+    columns = ["accuracy", _AREA, *(name for name in probe["metrics"] if name.startswith(WITHIN))]
     as_they_are = {"as they are": probe["metrics"]}
     altered = {name: of["metrics"] for name, of in probe["altered"].items()}
     rows = [[escape(name), *_figures(of, columns)] for name, of in {**as_they_are, **altered}.items()]
@@ -101,7 +99,7 @@ def ablation_section(ablation: Mapping[str, Any]) -> str:
     recipes = ablation.get("recipes")
     if not (isinstance(recipes, list) and recipes and all("metrics" in recipe for recipe in recipes)):
         return measurement_text(ablation)
-    columns = ["accuracy", _AREA, *(name for name in recipes[0]["metrics"] if name.startswith(_WITHIN))]
+    columns = ["accuracy", _AREA, *(name for name in recipes[0]["metrics"] if name.startswith(WITHIN))]
     covered = list(recipes[0].get("covered", {}))
     rows = [
         [
@@ -142,6 +140,6 @@ def _figures(metrics: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
 
 
 def _column(name: str) -> str:
-    if name.startswith(_WITHIN):
-        return f"AUC within {escape(name.removeprefix(_WITHIN))}"
+    if name.startswith(WITHIN):
+        return f"AUC within {escape(name.removeprefix(WITHIN))}"
     return "ROC AUC" if name == _AREA else name

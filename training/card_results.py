@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from app.artifact import Metadata
-from training.breakdown import ECE_AIM
+from training.breakdown import ECE_AIM, PROPERTIES
 from training.manifest import LABELS
 from training.markdown import escape, paragraphs, table
 
+WITHIN: Final = "roc_auc within "
+"""How the ROC AUC within a source is named, before the source."""
+
 FEWEST_IMAGES: Final = 5
 """Of a class, for a figure of a source: below, a bootstrap interval only repeats what is there."""
-
-_PROPERTIES: Final = {"sources": "source", "views": "view", "ages": "age", "sexes": "sex"}
 
 
 def results(metadata: Metadata, test_evaluations: int | None) -> str:
@@ -70,7 +71,7 @@ def metric_name(name: str) -> str:
 def _by_property(test: Mapping[str, Any]) -> str:
     rows = [
         [f"{of}: {escape(name)}", *(str(count) for count in measured["images"].values()), *source_figures(measured)]
-        for field, of in _PROPERTIES.items()
+        for field, of in PROPERTIES.items()
         for name, measured in test.get(field, {}).items()
     ]
     return table(["", *LABELS, "sensitivity", "specificity", "ROC AUC"], rows)

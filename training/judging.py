@@ -11,9 +11,11 @@ from training.options import (
     BatchSize,
     DataFolder,
     Epochs,
+    ModelFolder,
     PrecisionOption,
     Public,
     SkipUnreadable,
+    SplitSeed,
     Weights,
     Xla,
     command_line,
@@ -68,13 +70,13 @@ def crossvalidate(
 
 
 def probe(
-    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    model: ModelFolder,
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="Folder of probe.md, probe.json and altered.png.")],
     part: Annotated[
         Literal["validation", "test"], typer.Option(help="Of the split; the test part once, when all is chosen.")
     ] = "validation",
-    split_seed: Annotated[int, typer.Option(min=0, help="Of the split: that of the model's recipe.")] = 7,
+    split_seed: SplitSeed = 7,
     public: Public = False,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
@@ -109,13 +111,13 @@ def negatives(
 
 
 def gate(
-    model: Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")],
+    model: ModelFolder,
     data: DataFolder,
     out: Annotated[Path, typer.Option(help="Folder of gate.md and gate.json.")],
     negatives: Annotated[
         Path | None, typer.Option(help="Folder of images that are no frontal chest radiographs, by kind in folders.")
     ] = None,
-    split_seed: Annotated[int, typer.Option(min=0, help="Of the split: that of the model's recipe.")] = 7,
+    split_seed: SplitSeed = 7,
     list_files: Annotated[
         bool, typer.Option("--list-files", help="Name radiographs by path, for the owner of the data; else by digest.")
     ] = False,

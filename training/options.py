@@ -50,6 +50,8 @@ Devices = Annotated[
     str, typer.Option(help="Devices that share each batch: a number, or 'all'. More than one needs the JAX backend.")
 ]
 Models = Annotated[Path, typer.Option(help="Where models/<name>/<version> is made.")]
+ModelFolder = Annotated[Path, typer.Option(help="models/<name>/<version>, or models/<name> for its highest version.")]
+SplitSeed = Annotated[int, typer.Option(min=0, help="Of the split: that of the model's recipe.")]
 Prevalences = Annotated[
     list[float] | None,
     typer.Option(

@@ -3,22 +3,19 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from training.bootstrap import Counts, Rounds, ranking
-from training.card_results import FEWEST_IMAGES
+from training.card_results import FEWEST_IMAGES, WITHIN
 from training.evaluate import estimate, metrics_by_round
 from training.manifest import LABELS, POSITIVE, ClassCounts, Record
 from training.measures import Estimate
 
 Estimates = dict[str, dict[str, float]]
 """By metric ``value``, ``low`` and ``high``, as ``evaluate.estimate`` returns them."""
-
-_WITHIN: Final = "roc_auc within "
 
 
 class SourceCounts(BaseModel):
@@ -75,7 +72,7 @@ def count_sources(records: Sequence[Record]) -> dict[str, SourceCounts]:
 
 def within(source: str) -> str:
     """Name the ROC AUC within a source, as ``measure`` does."""
-    return f"{_WITHIN}{source}"
+    return f"{WITHIN}{source}"
 
 
 def measure(answered: Answered) -> Estimates:

@@ -86,7 +86,7 @@ def _what(ablation: Ablation) -> str:
 
 
 def _results(ablation: Ablation) -> str:
-    columns = {**{within(name): f"AUC within {escape(name)}" for name in ablation.sources}, **_METRICS}
+    columns = {**_within_sources(ablation), **_METRICS}
     rows = [
         [escape(recipe.name), *_figures(recipe.metrics, columns), f"{recipe.minutes:.1f}"]
         for recipe in ablation.recipes
@@ -146,8 +146,11 @@ def _fold_means(ablation: Ablation) -> str:
 
 
 def _areas(ablation: Ablation) -> dict[str, str]:
-    inside = {within(name): f"AUC within {escape(name)}" for name in ablation.sources}
-    return {**inside, "roc_auc": "ROC AUC", "accuracy": "accuracy"}
+    return {**_within_sources(ablation), "roc_auc": "ROC AUC", "accuracy": "accuracy"}
+
+
+def _within_sources(ablation: Ablation) -> dict[str, str]:
+    return {within(name): f"AUC within {escape(name)}" for name in ablation.sources}
 
 
 def _figures(metrics: Mapping[str, Estimate], columns: Mapping[str, str]) -> list[str]:

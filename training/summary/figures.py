@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.stats import binomtest
 
 from training.bootstrap import CONFIDENCE
-from training.breakdown import break_down
+from training.breakdown import PROPERTIES, break_down
 from training.manifest import LABELS, POSITIVE, ClassCounts, count_by_class
 from training.measures import Estimate
 from training.prevalence import PREVALENCES, predictive_values
@@ -17,8 +17,6 @@ from training.results import Evidence
 FEWEST_PATIENTS: Final = 10
 """Of a class, for the bootstrap over patients; below, and where all are right or all wrong, an interval is the exact
 binomial one of so many patients (Clopper and Pearson, doi:10.1093/biomet/26.4.404). The number is ours."""
-
-_PROPERTIES: Final = {"sources": "source", "views": "view", "ages": "age", "sexes": "sex"}
 
 
 class _Figures(BaseModel):
@@ -112,7 +110,7 @@ def measure_summary(evidence: Evidence, prevalences: Sequence[float] = PREVALENC
         bins=described["calibration"],
         at_prevalences=[_at_prevalence(of, sensitivity, specificity) for of in described["predictive_values"]],
         rows=[
-            _row(of, name, measured) for field, of in _PROPERTIES.items() for name, measured in described[field].items()
+            _row(of, name, measured) for field, of in PROPERTIES.items() for name, measured in described[field].items()
         ],
     )
 
