@@ -131,9 +131,8 @@ def export(
         _load(manifest, parts.test, config, cache),
         _load(manifest, _calibration(parts.train, config.seed), config, cache).squares if int8 else None,
     )
-    rules = measure_trivial_rules(
-        manifest.root, parts.validation, parts.test, cache, preprocessing=config.preprocessing
-    )
+    validation, test = ((part.records, part.squares) for part in (images.validation, images.test))
+    rules = measure_trivial_rules(manifest.root, validation, test)
     logits = logits_of(model, to_network_input(images.validation.squares))
     temperature = fit_temperature(logits, images.validation.labels)
 

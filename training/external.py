@@ -11,14 +11,13 @@ from app.artifact import Artifact, open_artifact
 from app.engines import Engine, EngineName, load_engine
 from app.errors import TrainingError
 from app.gate import Gate
-from app.outputs import Outputs
 from training.environment import library_versions, processor
 from training.images import map_images
 from training.manifest import POSITIVE, Manifest, Record, count_by_class, count_classes
 from training.properties import measure_trivial_rules
 from training.results import Answers, Evidence, Look, TrainedModel
 from training.seen import count_seen
-from training.squares import load_squares, network_inputs
+from training.squares import infer_squares, load_squares
 
 
 def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) -> Evidence:
@@ -39,7 +38,7 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
     """
     artifact = open_artifact(model)
     loaded = load_engine(engine, artifact)
-    manifest, probabilities, refused = _ask(artifact, loaded, manifest)
+    manifest, squares, probabilities, refused = _ask(artifact, loaded, manifest)
     metadata, seen = artifact.metadata, count_seen(artifact, manifest)
     return Evidence(
         title=f"Evaluation of the model {metadata.name}, version {metadata.version}",
@@ -55,7 +54,7 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
             "model digest": artifact.digest,
             **library_versions(),
         },
-        trivial_rules=_trivial_rules(artifact, manifest),
+        trivial_rules=_trivial_rules(manifest, squares),
         trivial_rules_fitted_on="the same images",
         look=_look(artifact, loaded, manifest),
         notes=_notes(seen, refused, manifest),
@@ -66,18 +65,18 @@ def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) 
 
 def _ask(
     artifact: Artifact, engine: Engine, manifest: Manifest
-) -> tuple[Manifest, NDArray[np.float32], dict[str, int] | None]:
+) -> tuple[Manifest, NDArray[np.uint8], NDArray[np.float32], dict[str, int] | None]:
     """Answer the images that the input gate lets through.
 
     Returns:
-        The folder with these alone; their probabilities, float32 (N, 2); and how many were refused by class, None where
-        the model has no gate.
+        The folder with these alone; their squares, uint8 (N, S, S); their probabilities, float32 (N, 2); and how many
+        were refused by class, None where the model has no gate.
     """
     records, gate = manifest.records, Gate.load(artifact)
     squares = load_squares(manifest.root, records, preprocessing=artifact.metadata.preprocessing_version)
-    outputs = Outputs.concatenate([engine.infer(images) for images in network_inputs(squares)])
+    outputs = infer_squares(engine.infer, squares)
     if gate is None:
-        return manifest, outputs.probabilities, None
+        return manifest, squares, outputs.probabilities, None
     coloured = map_images(manifest.root, records, lambda image: image.coloured)
     images = zip(squares, outputs.features, coloured, strict=True)
     through = np.array([gate.inspect(*image) is None for image in images])
@@ -89,7 +88,7 @@ def _ask(
     kept = tuple(record for record, passes in zip(records, through, strict=True) if passes)
     refused = [record for record, passes in zip(records, through, strict=True) if not passes]
     counts = count_by_class(refused)
-    return replace(manifest, records=kept), outputs.probabilities[through], counts
+    return replace(manifest, records=kept), squares[through], outputs.probabilities[through], counts
 
 
 def _model(artifact: Artifact, manifest: Manifest, probabilities: NDArray[np.float32]) -> TrainedModel:
@@ -106,18 +105,18 @@ def _model(artifact: Artifact, manifest: Manifest, probabilities: NDArray[np.flo
     )
 
 
-def _trivial_rules(artifact: Artifact, manifest: Manifest) -> Mapping[str, Mapping[str, float]]:
+def _trivial_rules(manifest: Manifest, squares: NDArray[np.uint8]) -> Mapping[str, Mapping[str, float]]:
     """Measure the rules on the images they are made from, which favours them; none where a class is missing."""
     if 0 in count_classes(manifest.records):
         return {}
-    preprocessing = artifact.metadata.preprocessing_version
-    return measure_trivial_rules(manifest.root, manifest.records, manifest.records, preprocessing=preprocessing)
+    images = manifest.records, squares
+    return measure_trivial_rules(manifest.root, images, images)
 
 
 def _look(artifact: Artifact, engine: Engine, manifest: Manifest) -> Look:
     def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         squares = load_squares(manifest.root, records, preprocessing=artifact.metadata.preprocessing_version)
-        return squares, np.concatenate([engine.infer(images).heatmap for images in network_inputs(squares)])
+        return squares, infer_squares(engine.infer, squares).heatmap
 
     return look
 

@@ -13,7 +13,7 @@ from app.errors import UnlikeTraining
 from app.gate import NO_RADIOGRAPH, POSES, THUMBNAIL_SIDE, UPRIGHT, Floats, Gate, regressors, thumbnail, turned
 from app.outputs import Infer
 from training.not_radiographs import make_not_radiographs
-from training.squares import network_inputs
+from training.squares import infer_squares
 
 LET_THROUGH: Final = 0.9925
 """Share of the validation radiographs that each limit lets through: a little more than the 99 % that are aimed at."""
@@ -106,7 +106,7 @@ def gate_record(gate: Gate, infer: Infer, train: NDArray[np.uint8], parts: dict[
 
 def features_of(infer: Infer, squares: NDArray[np.uint8]) -> Floats:
     """Return what the network makes of squares (N, 224, 224): features, float32 (N, D)."""
-    return np.concatenate([infer(images).features for images in network_inputs(squares)])
+    return infer_squares(infer, squares).features
 
 
 def _thumbnails(squares: NDArray[np.uint8]) -> Floats:

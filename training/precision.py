@@ -16,7 +16,7 @@ from app.engines.openvino import OpenVinoEngine
 from app.outputs import Golden, Infer
 from training.golden import hidden_mistake
 from training.quantize import quantize
-from training.squares import BATCH, network_inputs
+from training.squares import BATCH, infer_squares
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class Reference:
 
 def covid_probabilities(infer: Infer, squares: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Ask an engine for the probability of COVID-19 of squares (N, 224, 224), as float32 (N,)."""
-    return np.concatenate([infer(images).probabilities[:, POSITIVE] for images in network_inputs(squares)])
+    return infer_squares(infer, squares).probabilities[:, POSITIVE]
 
 
 def measure_precisions(

@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 from training.evaluate import trivial_rules
 from training.images import map_images
 from training.manifest import Record
-from training.squares import load_squares
+
+Preprocessed = tuple[Sequence[Record], NDArray[np.uint8]]
+"""N images and the squares that a model sees of them, uint8 (N, S, S)."""
 
 
 def measure_trivial_rules(
-    root: Path,
-    fitted_on: Sequence[Record],
-    measured_on: Sequence[Record],
-    cache: Path | None = None,
-    *,
-    preprocessing: int,
+    root: Path, fitted_on: Preprocessed, measured_on: Preprocessed
 ) -> dict[str, dict[str, float]]:
     """Measure what a rule on each trivial property reaches.
 
@@ -26,20 +23,18 @@ def measure_trivial_rules(
         root: The data folder.
         fitted_on: Images that choose a rule's direction and threshold; both classes are among them.
         measured_on: Images that it is measured on.
-        cache: Folder of preprocessed squares.
-        preprocessing: Its version: brightness and contrast are those of what the model sees.
 
     Returns:
         As ``evaluate.trivial_rules``.
     """
-    fitted, measured = (
-        (
-            trivial_properties(root, records, load_squares(root, records, cache, preprocessing=preprocessing)),
-            np.array([record.label for record in records]),
-        )
-        for records in (fitted_on, measured_on)
-    )
-    return trivial_rules(fitted, measured)
+    fitted = _measured(root, *fitted_on)
+    return trivial_rules(fitted, fitted if measured_on is fitted_on else _measured(root, *measured_on))
+
+
+def _measured(
+    root: Path, records: Sequence[Record], squares: NDArray[np.uint8]
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
+    return trivial_properties(root, records, squares), np.array([record.label for record in records])
 
 
 def trivial_properties(

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.imaging import IMAGE_SIZE, to_network_input, to_square
+from app.outputs import Infer, Outputs
 from training.images import map_images
 from training.manifest import Record
 
@@ -48,6 +49,11 @@ def load_squares(
         np.save(partial, squares)
         partial.replace(path)
     return squares
+
+
+def infer_squares(infer: Infer, squares: NDArray[np.uint8]) -> Outputs:
+    """Ask an exported network about squares (N, S, S), N at least 1, a few at a time."""
+    return Outputs.concatenate([infer(images) for images in network_inputs(squares)])
 
 
 def network_inputs(squares: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:

@@ -149,18 +149,21 @@ def read_evidence(study: Study) -> Evidence:
         winner=winner,
         winner_rule=WINNER_RULE,
         environment=environment,
-        trivial_rules=measure_trivial_rules(
-            study.manifest.root,
-            study.parts.validation,
-            study.parts.test,
-            study.cache,
-            preprocessing=models[winner].run.preprocessing,
-        ),
+        trivial_rules=_trivial_rules(study, models[winner].run.preprocessing),
         trivial_rules_fitted_on="validation",
         look=_look(study, models[winner]),
         limit=study.config.limit,
         notes=(*_diverged(study), *_changed_recipes(study.config.runs)),
     )
+
+
+def _trivial_rules(study: Study, preprocessing: int) -> dict[str, dict[str, float]]:
+    root, parts = study.manifest.root, study.parts
+    validation, test = (
+        (records, load_squares(root, records, study.cache, preprocessing=preprocessing))
+        for records in (parts.validation, parts.test)
+    )
+    return measure_trivial_rules(root, validation, test)
 
 
 def _diverged(study: Study) -> list[str]:

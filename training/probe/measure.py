@@ -23,14 +23,13 @@ from training.alterations import (
     match_grey_levels,
     mirror,
 )
-from training.evaluate import trivial_rules
 from training.manifest import LABELS, POSITIVE, Manifest, Record, count_by_class
 from training.probe.measures import Altered, Probe, SourcesTold
 from training.probe.sources_told import tell_sources
-from training.properties import trivial_properties
+from training.properties import measure_trivial_rules
 from training.sources import Answered, compared, count_sources, measure, measure_difference
 from training.splits import split
-from training.squares import load_squares, network_inputs
+from training.squares import infer_squares, load_squares
 
 Part = Literal["validation", "test"]
 
@@ -101,7 +100,7 @@ def probe(model: Path, manifest: Manifest, part: Part, split_seed: int) -> Probe
                 for name, alter in alterations.items()
             },
             "sources_told": _sources_told(features, records),
-            "trivial_rules": _trivial_rules(manifest, {"train": (parts.train, train), part: (records, squares)}, part),
+            "trivial_rules": measure_trivial_rules(manifest.root, (parts.train, train), (records, squares)),
         }
     )
     return Probed(measures, squares, alterations)
@@ -144,10 +143,10 @@ def _assert_own_split(artifact: Artifact, part: Part, roc_auc: float) -> None:
 def _ask(
     engine: Engine, artifact: Artifact, records: tuple[Record, ...], squares: Squares
 ) -> tuple[Answered, NDArray[np.float32]]:
-    outputs = [engine.infer(images) for images in network_inputs(squares)]
-    probabilities = np.concatenate([of.probabilities[:, POSITIVE] for of in outputs]).astype(np.float64)
+    outputs = infer_squares(engine.infer, squares)
+    probabilities = outputs.probabilities[:, POSITIVE].astype(np.float64)
     thresholds = np.full(len(records), artifact.metadata.threshold)
-    return Answered(records, probabilities, thresholds), np.concatenate([of.features for of in outputs])
+    return Answered(records, probabilities, thresholds), outputs.features
 
 
 def _altered(answered: Answered, reference: Answered) -> Altered:
@@ -162,13 +161,3 @@ def _sources_told(features: NDArray[np.float32], records: Sequence[Record]) -> d
         "all images": tell_sources(features, records),
     }
     return {name: told for name, told in tried.items() if told}
-
-
-def _trivial_rules(
-    manifest: Manifest, parts: Mapping[str, tuple[Sequence[Record], Squares]], part: Part
-) -> dict[str, dict[str, float]]:
-    fitted, measured = (
-        (trivial_properties(manifest.root, records, squares), np.array([record.label for record in records]))
-        for records, squares in (parts["train"], parts[part])
-    )
-    return trivial_rules(fitted, measured)
