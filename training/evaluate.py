@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from training.bootstrap import Counts, Rounds, draw_groups, f1, interval, ranking, share
@@ -40,6 +40,11 @@ def fit_temperature(logits: NDArray[np.float32], labels: Labels) -> float:
         return float(-scaled[np.arange(len(labels)), labels].mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
+
+
+def calibrated(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Turn logits (N, 2) into probabilities of COVID-19, (N,), at a temperature."""
+    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1)[:, POSITIVE])
 
 
 def fit_threshold(labels: Labels, probabilities: Probabilities) -> float:

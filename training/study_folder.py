@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from app.errors import Diverged, TrainingError
 from training.answers import answer
@@ -22,7 +21,7 @@ from training.checkpoint import read_history
 from training.claim import DataIdentity, claim, differences
 from training.config import RECIPES, FitConfig, StudyConfig, read_recipe
 from training.environment import training_environment
-from training.evaluate import THRESHOLD_RULE, fit_temperature, fit_threshold
+from training.evaluate import THRESHOLD_RULE, calibrated, fit_temperature, fit_threshold
 from training.fit import has_begun, load_best, read_execution
 from training.manifest import POSITIVE, Manifest, Record
 from training.network import Network
@@ -233,8 +232,8 @@ def _trained_model(study: Study, run: FitConfig) -> TrainedModel:
     labels = np.array([record.label for record in study.parts.validation])
     temperature = fit_temperature(answers.validation, labels)
     parts = {
-        "validation": Answers(study.parts.validation, _probabilities(answers.validation, temperature)),
-        "test": Answers(study.parts.test, _probabilities(answers.test, temperature)),
+        "validation": Answers(study.parts.validation, calibrated(answers.validation, temperature).astype(np.float32)),
+        "test": Answers(study.parts.test, calibrated(answers.test, temperature).astype(np.float32)),
     }
     return TrainedModel(
         recipe=run.recipe,
@@ -251,10 +250,6 @@ def _trained_model(study: Study, run: FitConfig) -> TrainedModel:
         timings=read_timings(folder / "timing.json"),
         structure=answers.structure,
     )
-
-
-def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    return np.asarray(softmax(logits / temperature, axis=1)[:, POSITIVE], np.float32)
 
 
 def _look(study: Study, winner: TrainedModel) -> Look:

@@ -19,6 +19,7 @@ from tests.app.engines.tiny import without_gate
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
 from tests.training.fixtures import FinishedRun
+from tests.training.folders import write_files
 from tests.training.tiny import TINY, export_tiny, image_of
 from training.backbones import BACKBONES
 from training.config import FitConfig
@@ -73,11 +74,7 @@ def exported(finished: FinishedRun, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    root = tmp_path_factory.mktemp("images")
-    for name, data in FILES.items():
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_bytes(data)
-    return read_manifest(root)
+    return read_manifest(write_files(tmp_path_factory.mktemp("images"), FILES))
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from app.outputs import Outputs
 from tests.app.server import Server
 from tests.images import dicom, encode, radiograph
 from tests.training.fixtures import FinishedRun
+from tests.training.folders import write_files
 from tests.training.tiny import image_of
 from training.backbones import BACKBONES
 from training.fit import load_best
@@ -46,11 +47,7 @@ FILES: Final = {
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    root = tmp_path_factory.mktemp("images")
-    for name, data in FILES.items():
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_bytes(data)
-    return read_manifest(root)
+    return read_manifest(write_files(tmp_path_factory.mktemp("images"), FILES))
 
 
 @pytest.fixture(scope="module")

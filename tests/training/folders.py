@@ -1,7 +1,7 @@
 """Data folders for tests, made in code."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,14 @@ def write_folder(root: Path, per_class: int = 10, names: tuple[str, str] = ("0",
         for number in range(per_class):
             pixels = picture(1000 * label + number, 60, 60 + 20 * label)
             (root / name / f"{number:02}.png").write_bytes(encode(pixels, "PNG"))
+    return root
+
+
+def write_files(root: Path, files: Mapping[str, bytes]) -> Path:
+    """Write files by their paths below the folder."""
+    for name, data in files.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(data)
     return root
 
 

@@ -7,13 +7,12 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from training.alterations import Alteration, cover_lungs, keep_borders
 from training.answers import answer, answer_altered
 from training.config import FitConfig
-from training.evaluate import fit_temperature, fit_threshold
-from training.manifest import POSITIVE, Manifest
+from training.evaluate import calibrated, fit_temperature, fit_threshold
+from training.manifest import Manifest
 from training.sources import Answered
 from training.splits import Split
 from training.timing import read_timings
@@ -88,18 +87,14 @@ def _read(recipe: FitConfig, fold: Fold, run: Path) -> tuple[Answered, dict[str,
     logits = answer(run, recipe, fold.images, fold.parts, fold.cache)
     labels = np.array([record.label for record in fold.parts.validation])
     temperature = fit_temperature(logits.validation, labels)
-    threshold = fit_threshold(labels, _probabilities(logits.validation, temperature))
+    threshold = fit_threshold(labels, calibrated(logits.validation, temperature))
 
     def answered(held_out: NDArray[np.float32]) -> Answered:
-        probabilities = _probabilities(held_out, temperature)
+        probabilities = calibrated(held_out, temperature)
         return Answered(fold.parts.test, probabilities, np.full(len(probabilities), threshold))
 
     covered = answer_covered(run, recipe, fold)
     return answered(logits.test), {name: answered(of) for name, of in covered.items()}
-
-
-def _probabilities(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1)[:, POSITIVE])
 
 
 def _join(parts: Sequence[Answered]) -> Answered:

@@ -5,6 +5,7 @@ from textwrap import shorten
 from typing import Final
 
 from training.bootstrap import CONFIDENCE
+from training.card_results import FEWEST_IMAGES
 from training.manifest import LABELS, POSITIVE, ClassCounts
 from training.markdown import escape, paragraphs, table
 from training.measures import Estimate
@@ -23,8 +24,6 @@ _MOST_PREVALENCES: Final = 3
 
 _LONGEST_VALUE: Final = 36
 """Letters of a source or view, for a row of one line."""
-
-_FEWEST_IN_BIN: Final = 5
 
 
 def summary_text(figures: Figures, conclusion: Conclusion) -> str:
@@ -152,7 +151,7 @@ def _at_prevalence(of: AtPrevalence, sensitivity: Estimate, specificity: Estimat
 
 
 def _calibration(figures: Figures) -> str:
-    shown = [of for of in figures.bins if of.images >= _FEWEST_IN_BIN]
+    shown = [of for of in figures.bins if of.images >= FEWEST_IMAGES]
     if not all(figures.images.values()) or not shown:
         return ""
     error = figures.calibration_error
@@ -201,7 +200,7 @@ def _largest(rows: Sequence[Row]) -> Sequence[Row]:
 def _of_few(estimate: Estimate | None, images: int) -> str:
     if estimate is None:
         return "none"
-    return _hundredth(estimate) if images >= _FEWEST_IN_BIN else "too few"
+    return _hundredth(estimate) if images >= FEWEST_IMAGES else "too few"
 
 
 def _hundredth(of: Estimate) -> str:
