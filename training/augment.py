@@ -16,6 +16,13 @@ from training.config import Augmentation
 _JPEG_QUALITIES: Final = (25, 90)
 """From visible blocks to hardly a trace: collections of cases hold both."""
 
+_CHEST_HALF_WIDTHS: Final = (0.38, 0.46)
+_CHEST_HALF_HEIGHTS: Final = (0.36, 0.46)
+_CHEST_MIDDLE: Final = 0.46
+"""Of an ellipse about the lungs, as fractions of the side. Source: where ``training.alterations.LUNGS`` lie."""
+_CHEST_EDGE: Final = 0.15
+"""Width of the ellipse's edge as a fraction of its radius."""
+
 
 def augment(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Change one square at random.
@@ -32,6 +39,29 @@ def augment(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Ge
     toned = _change_tones(moved, settings, rng)
     degraded = _degrade(toned, settings, rng)
     return _erase(degraded, settings, rng)
+
+
+def swap_background(square: NDArray[np.uint8], other: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Put the chest of one image before the background of another, so that no background goes with a class.
+
+    The chest is an ellipse about the middle, of random size, with a soft edge: no segmentation is at hand.
+    Source of the idea: "Mixed-Rand" of arXiv:2006.09994.
+
+    Args:
+        square: Whose chest is kept, grey levels 0..255, uint8, shape (S, S).
+        other: Whose background is taken, alike.
+        rng: Drawn from in a fixed order.
+
+    Returns:
+        Grey levels 0..255, uint8, shape (S, S).
+    """
+    middles = (np.arange(square.shape[0]) + 0.5) / square.shape[0]
+    half_width, half_height = rng.uniform(*_CHEST_HALF_WIDTHS), rng.uniform(*_CHEST_HALF_HEIGHTS)
+    x, y = (middles - 0.5) / half_width, (middles - _CHEST_MIDDLE) / half_height
+    beyond = np.hypot(x[np.newaxis], y[:, np.newaxis]) - 1
+    chest = np.clip(0.5 - beyond / _CHEST_EDGE, 0, 1)
+    swapped: NDArray[np.uint8] = np.rint(chest * square + (1 - chest) * other).astype(np.uint8)
+    return swapped
 
 
 def _move(square: NDArray[np.uint8], settings: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:

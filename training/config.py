@@ -46,6 +46,11 @@ class Augmentation(_Frozen):
     equalization: float = Field(
         0.0, ge=0, le=1, description="Largest share of the image with an equalised histogram that is mixed in."
     )
+    background_swap_probability: Probability = Field(
+        0.0,
+        description="Of what lies around the chest coming from another training image, of whichever class; the label "
+        "stays that of the chest.",
+    )
     erasures: int = Field(0, ge=0, description="Rectangles that may be covered.")
     erasure_probability: Probability = Field(0.5, description="Of each rectangle.")
     erasure_side: float = Field(0.25, gt=0.05, le=1, description="Largest side as a fraction of the image's.")

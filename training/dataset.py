@@ -12,7 +12,7 @@ from app.imaging import (
     to_three_channels,
     to_unit_range,
 )
-from training.augment import augment
+from training.augment import augment, swap_background
 from training.config import FitConfig
 from training.devices import WHOLE, Share
 from training.environment import usable_threads
@@ -107,7 +107,7 @@ class _Batches(keras.utils.PyDataset):  # type: ignore[misc]
         real = self._share.of(self._places(index)) < len(self._examples)
         return (np.where(real, np.float32(self._served() / len(self._examples)), np.float32(0)),)
 
-    def _rng(self, purpose: int, index: int) -> np.random.Generator:
+    def _rng(self, purpose: int, index: int | np.intp) -> np.random.Generator:
         return np.random.default_rng([self._config.seed, self._epoch, purpose, int(index)])
 
 
@@ -126,8 +126,17 @@ class XrayDataset(_Batches):
 
     def _augmented(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return images as they are in this epoch, one channel in 0..1, float32 (B, S, S)."""
-        squares = [augment(self._examples[i], self._config.augmentation, self._rng(1, i)) for i in rows]
-        return to_unit_range(np.stack(squares))
+        return to_unit_range(np.stack([self._with_background(i) for i in rows]))
+
+    def _with_background(self, row: np.intp) -> NDArray[np.uint8]:
+        """Return an image as it is in this epoch, its background perhaps another's, uint8 (S, S)."""
+        square, rng = self._augmented_square(row), self._rng(3, row)
+        if rng.random() >= self._config.augmentation.background_swap_probability:
+            return square
+        return swap_background(square, self._augmented_square(rng.integers(len(self._examples))), rng)
+
+    def _augmented_square(self, row: int | np.intp) -> NDArray[np.uint8]:
+        return augment(self._examples[row], self._config.augmentation, self._rng(1, row))
 
     def _mixed(
         self, ours: NDArray[np.intp], batch: NDArray[np.intp], rng: np.random.Generator

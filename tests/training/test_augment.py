@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.images import radiograph
-from training.augment import augment
+from training.augment import augment, swap_background
 from training.config import Augmentation
 
 SIZE = 96
@@ -167,3 +167,19 @@ def test_equalizes_in_part() -> None:
     brightest = np.array([changed(dark, seed, equalization=0.5).max() for seed in SEEDS])
     assert brightest.min() < 70
     assert 120 < brightest.max() <= (255 + int(dark.max())) // 2 + 1
+
+
+def test_a_swapped_background_leaves_the_middle_and_takes_the_corners() -> None:
+    black, white = np.zeros((SIZE, SIZE), np.uint8), np.full((SIZE, SIZE), 255, np.uint8)
+    shares = []
+    for seed in SEEDS:
+        swapped = swap_background(white, black, np.random.default_rng(seed))
+        np.testing.assert_array_equal(255 - swapped, swap_background(black, white, np.random.default_rng(seed)))
+        assert (swapped[SIZE // 4 : SIZE * 2 // 3, SIZE // 4 : -SIZE // 4] == 255).all()
+        assert not swapped[[0, 0, -1, -1], [0, -1, 0, -1]].any()
+        shares.append(swapped.mean() / 255)
+    assert 0.4 < min(shares) < 0.5 < max(shares) < 0.67
+
+
+def test_an_image_is_its_own_background(square: NDArray[np.uint8]) -> None:
+    np.testing.assert_array_equal(swap_background(square, square, np.random.default_rng(0)), square)

@@ -15,7 +15,11 @@ from training.devices import Share
 from training.manifest import read_manifest
 
 AUGMENTED = FitConfig(
-    batch_size=4, mixup_alpha=0.4, augmentation=Augmentation(mirror_probability=0.5, rotation_degrees=10, contrast=0.2)
+    batch_size=4,
+    mixup_alpha=0.4,
+    augmentation=Augmentation(
+        mirror_probability=0.5, rotation_degrees=10, contrast=0.2, background_swap_probability=0.5
+    ),
 )
 PLAIN = FitConfig(batch_size=4)
 
@@ -94,6 +98,23 @@ def test_mixup_mixes_images_as_it_mixes_labels() -> None:
     np.testing.assert_allclose(images[:, 0, 0, 0], labels[:, 1], atol=1e-6)
     assert ((labels > 0.01) & (labels < 0.99)).any()
     assert (images.dtype, labels.dtype) == (np.float32, np.float32)
+
+
+def test_backgrounds_come_from_any_image_and_labels_from_the_chest() -> None:
+    """Squares of level 20 n are of class n mod 2: which image a pixel is of can be read from it."""
+    config = FitConfig(batch_size=10, augmentation=Augmentation(background_swap_probability=0.5))
+    data = dataset(config)
+    swapped, backgrounds = [], Counter[tuple[int, int]]()
+    for _ in range(40):
+        images, labels = data[0]
+        chests, corners = (np.rint(images[:, at, at, 0] * 255 / 20).astype(int) for at in (16, 0))
+        assert sorted(chests) == list(range(10))
+        np.testing.assert_array_equal(labels.argmax(axis=1), chests % 2)
+        swapped.extend(chests != corners)
+        backgrounds.update(zip(chests % 2, corners % 2, strict=True))
+        data.on_epoch_end()
+    assert np.mean(swapped) == pytest.approx(0.5 * 0.9, abs=0.08)  # One in ten is its own background.
+    assert [backgrounds[0, 1], backgrounds[1, 0]] == pytest.approx([50, 50], abs=20)  # Of 200 chests of each class.
 
 
 @pytest.mark.parametrize("config", [AUGMENTED, PLAIN], ids=["augmented and mixed", "plain"])
