@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from app.errors import TrainingError
-from training.config import StudyConfig
+from training.config import STUDY_BACKBONES, StudyConfig
 from training.judging import crossvalidate, gate, negatives, probe
 from training.options import (
     BACKBONE_HELP,
     JOIN,
     RECIPE_HELP,
     STDERR,
-    STUDY_BACKBONES,
     STUDY_RECIPES,
     BatchSize,
     DataFolder,

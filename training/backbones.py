@@ -16,7 +16,7 @@ from keras.src.backend.config import keras_home
 from app.errors import TrainingError
 from app.imaging import IMAGE_SIZE
 from training.config import DEFAULT_EXECUTION, BackboneName, Execution, FitConfig, Head, Precision
-from training.efficientnet_lite import efficientnet_lite0
+from training.efficientnet_lite import WEIGHTS_SOURCE, efficientnet_lite0
 from training.manifest import LABELS
 
 
@@ -29,11 +29,13 @@ class Backbone:
         scaling: "tf" (-1..1), "lite" (-127/128..1) or "caffe" (BGR, ImageNet mean subtracted, 0..255): what its
             ImageNet weights want.
         imagenet_file: Name of the weights file that Keras downloads; "" where they come otherwise.
+        imagenet_source: Where its ImageNet weights come from, in words.
     """
 
     application: Callable[..., keras.Model]
     scaling: str
     imagenet_file: str = ""
+    imagenet_source: str = "Keras Applications"
 
 
 BACKBONES: Final[dict[BackboneName, Backbone]] = {
@@ -41,7 +43,7 @@ BACKBONES: Final[dict[BackboneName, Backbone]] = {
     "ResNet50": Backbone(keras.applications.ResNet50, "caffe", "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"),
     "NASNetLarge": Backbone(keras.applications.NASNetLarge, "tf", "nasnet_large_no_top.h5"),
     "NASNetMobile": Backbone(keras.applications.NASNetMobile, "tf", "nasnet_mobile_no_top.h5"),
-    "EfficientNetLite0": Backbone(efficientnet_lite0, "lite"),
+    "EfficientNetLite0": Backbone(efficientnet_lite0, "lite", imagenet_source=WEIGHTS_SOURCE),
 }
 
 _DOWNLOAD_FAILURES: Final = ("URL fetch failure", "Incomplete or corrupted file")

