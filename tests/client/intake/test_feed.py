@@ -1,6 +1,5 @@
 """A feed that a signal stops at its worst moment."""
 
-import os
 import signal
 import threading
 
@@ -14,11 +13,13 @@ from app.client.intake.report import Report
 
 def test_a_signal_while_a_thread_is_started_does_not_lose_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its file is in flight: it is waited for, as any other."""
-    start, finished = threading.Thread.start, threading.Event()
+    start, finished, interrupted = threading.Thread.start, threading.Event(), threading.Event()
 
     def start_and_be_interrupted(thread: threading.Thread) -> None:
         start(thread)
-        os.kill(os.getpid(), signal.SIGINT)
+        if not interrupted.is_set():
+            interrupted.set()
+            signal.raise_signal(signal.SIGINT)  # To this thread, before it goes on; os.kill may choose another.
 
     def handle(selected: Selected) -> Record:
         finished.wait(0.2)  # Until the feed has had time to forget it.
