@@ -16,6 +16,8 @@ from training.config import (
     recipe_toml,
 )
 
+ABLATION = Path(__file__).parents[2] / "docs" / "ablation"
+
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
@@ -81,7 +83,9 @@ def test_a_run_from_before_there_was_a_second_preprocessing_has_the_first() -> N
     assert FitConfig(preprocessing=2) != FitConfig()
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted([*RECIPES.glob("*.toml"), *ABLATION.glob("*.toml")]), ids=lambda path: path.stem
+)
 def test_every_recipe_that_ships_is_valid_and_ends_at_the_artifacts_size(path: Path) -> None:
     assert read_recipe(path).stages[-1].image_size == 224
 
