@@ -130,10 +130,10 @@ class XrayDataset(_Batches):
 
     def _with_background(self, row: np.intp) -> NDArray[np.uint8]:
         """Return an image as it is in this epoch, its background perhaps another's, uint8 (S, S)."""
-        square, rng = self._augmented_square(row), self._rng(3, row)
-        if rng.random() >= self._config.augmentation.background_swap_probability:
-            return square
-        return swap_background(square, self._augmented_square(rng.integers(len(self._examples))), rng)
+        square, probability = self._augmented_square(row), self._config.augmentation.background_swap_probability
+        if probability and (rng := self._rng(3, row)).random() < probability:
+            return swap_background(square, self._augmented_square(rng.integers(len(self._examples))), rng)
+        return square
 
     def _augmented_square(self, row: int | np.intp) -> NDArray[np.uint8]:
         return augment(self._examples[row], self._config.augmentation, self._rng(1, row))
