@@ -1,35 +1,12 @@
 """A feed that a signal stops at its worst moment."""
 
-import signal
-import threading
-
-import pytest
-
-from app.client.intake.feed import feed
-from app.client.intake.files import Selected
-from app.client.intake.records import Outcome, Record
-from app.client.intake.report import Report
+import subprocess
+import sys
 
 
-def test_a_signal_while_a_thread_is_started_does_not_lose_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_while_a_thread_is_started_does_not_lose_the_thread() -> None:
     """Its file is in flight: it is waited for, as any other."""
-    start, finished, interrupted = threading.Thread.start, threading.Event(), threading.Event()
-
-    def start_and_be_interrupted(thread: threading.Thread) -> None:
-        start(thread)
-        if not interrupted.is_set():
-            interrupted.set()
-            signal.raise_signal(signal.SIGINT)  # To this thread, before it goes on; os.kill may choose another.
-
-    def handle(selected: Selected) -> Record:
-        finished.wait(0.2)  # Until the feed has had time to forget it.
-        finished.set()
-        return Record(given=selected.given, path=selected.path, outcome=Outcome.ANSWERED, body={})
-
-    with Report(total=None, as_json_lines=False) as report:
-        monkeypatch.setattr(threading.Thread, "start", start_and_be_interrupted)
-        result = feed(
-            [Selected("a.png"), Selected("b.png")], handle, concurrency=2, report=report, stop=threading.Event()
-        )
-    assert finished.is_set()
-    assert (result.interrupted, result.selected, result.finished, result.error) == (True, 1, 1, None)
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.client.intake.interrupted_feed"], capture_output=True, text=True, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
