@@ -61,8 +61,10 @@ class _Interrupt:
     def held(self) -> Iterator[None]:
         """Hold it back for a moment."""
         self._is_held = True
-        yield
-        self._is_held = False
+        try:
+            yield
+        finally:
+            self._is_held = False
         if self._came:
             raise KeyboardInterrupt
 
