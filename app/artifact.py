@@ -120,7 +120,8 @@ class Metadata(BaseModel):
     preprocessing_version: int = Field(description="What an image goes through before the network.")
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
-    temperature: float = Field(gt=0, description="Applied to the logits inside the graph.")
+    temperature: float = Field(gt=0, description="Divides the logits inside the graph.")
+    calibration_bias: float = Field(0.0, description="Then added to the logit of COVID-19; older exports have none.")
     threshold: float = Field(ge=0, le=1, description="COVID-19 is answered from this probability on.")
     threshold_rule: str
     metrics: dict[str, Any] = Field(description="By split, each with the data it was measured on.")

@@ -121,7 +121,8 @@ def _model(metadata: Metadata, facts: CardFacts) -> str:
             f"- {facts.training}",
             *stages,
             f"- The epoch was chosen by {facts.chosen_by} and no other split than validation.",
-            f"- Temperature {metadata.temperature:.3f}, threshold {metadata.threshold:.3f}: {metadata.threshold_rule}.",
+            f"- Temperature {metadata.temperature:.3f}, bias {metadata.calibration_bias:.3f}, "
+            f"threshold {metadata.threshold:.3f}: {metadata.threshold_rule}.",
         ]
     )
 

@@ -24,7 +24,7 @@ def results(metadata: Metadata, test_evaluations: int | None) -> str:
     """
     return paragraphs(
         "Measured with the exported model in OpenVINO, float32. Intervals: 95 %, bootstrap by group. The epoch, the "
-        f"temperature and the threshold were chosen on validation; nothing was chosen on the test part. "
+        f"calibration and the threshold were chosen on validation; nothing was chosen on the test part. "
         f"{_evaluations(test_evaluations)}",
         _by_split(metadata),
         "### Test part by source, view, age and sex\n\nNot estimable: what needs a class that is missing. Not shown: "

@@ -31,8 +31,6 @@ from training.results import Answers, EpochTiming, Evidence, TrainedModel
 PREVALENCE: Final = 0.1
 """Of COVID-19 among those examined, for the predictive values: an example of ours, measured nowhere."""
 
-LARGER_PROBABILITY_WINS: Final = 0.5
-
 
 def main_part(evidence: Evidence) -> str:
     """Name the part that a report is about: "test", or the only one."""
@@ -91,7 +89,8 @@ def _model(model: TrainedModel, prevalence: float) -> ModelMeasures:
         backbone=model.backbone,
         seed=model.seed,
         parameter_count=model.parameter_count,
-        temperature=model.temperature,
+        temperature=model.calibration.temperature,
+        calibration_bias=model.calibration.bias,
         threshold=model.threshold,
         threshold_rule=model.threshold_rule,
         weights=config and config.initial_weights,
@@ -100,7 +99,7 @@ def _model(model: TrainedModel, prevalence: float) -> ModelMeasures:
         float16_softmax=execution and execution.float16_softmax,
         xla=execution and execution.xla,
         stages=[_stage(model, number) for number in range(len(model.history))],
-        parts={name: _part(answers, model.threshold, prevalence) for name, answers in model.parts.items()},
+        parts={name: _part(answers, model, prevalence) for name, answers in model.parts.items()},
     )
 
 
@@ -154,15 +153,15 @@ class _Masks:
         return (self.positive, self.predicted) if label == POSITIVE else (~self.positive, ~self.predicted)
 
 
-def _part(answers: Answers, threshold: float, prevalence: float) -> PartMeasures:
+def _part(answers: Answers, model: TrainedModel, prevalence: float) -> PartMeasures:
     labels, probabilities = answers.labels, answers.probabilities
     groups = [record.group for record in answers.records]
-    at_threshold = _Masks(labels == POSITIVE, probabilities >= threshold)
-    at_half = _Masks(labels == POSITIVE, probabilities >= LARGER_PROBABILITY_WINS)
+    at_threshold = _Masks(labels == POSITIVE, probabilities >= model.threshold)
+    at_half = _Masks(labels == POSITIVE, probabilities >= model.calibration.even)
     figures = estimate(lambda counts: _figures(at_threshold, at_half, prevalence, counts), len(labels), groups)
     return PartMeasures.model_validate(
         {
-            **describe(answers.records, probabilities, threshold),
+            **describe(answers.records, probabilities, model.threshold),
             "accuracy_at_half": figures["accuracy_at_half"],
             "classes": {name: _under(name, figures) for name in LABELS},
             "predictive_values": _under("predictive value", figures),

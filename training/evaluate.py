@@ -5,8 +5,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from training.bootstrap import Counts, Rounds, draw_groups, f1, interval, ranking, share
@@ -15,36 +13,11 @@ from training.manifest import LABELS, POSITIVE, Record
 BOOTSTRAP_ROUNDS: Final = 1000
 CALIBRATION_BINS: Final = 10
 
-TEMPERATURES: Final = (0.05, 20.0)
-"""The lowest and the highest that is tried: at the highest, probabilities of a trained model are all but 0.5."""
-
-THRESHOLD_RULE: Final = "Youden's J on validation, after temperature scaling on validation"
-"""What ``fit_temperature`` and then ``fit_threshold`` do."""
+THRESHOLD_RULE: Final = "Youden's J on validation, after bias-corrected temperature scaling there"
+"""What ``Calibration.fit`` and then ``fit_threshold`` do."""
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating[Any]]
-
-
-def fit_temperature(logits: NDArray[np.float32], labels: Labels) -> float:
-    """Find the temperature that minimises the negative log-likelihood.
-
-    Args:
-        logits: float32 (N, 2).
-        labels: (N,).
-
-    Source: Guo et al., On Calibration of Modern Neural Networks (arXiv:1706.04599).
-    """
-
-    def loss(log_temperature: float) -> float:
-        scaled = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
-        return float(-scaled[np.arange(len(labels)), labels].mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded").x))
-
-
-def calibrated(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
-    """Turn logits (N, 2) into probabilities of COVID-19, (N,), at a temperature."""
-    return np.asarray(softmax(logits.astype(np.float64) / temperature, axis=1)[:, POSITIVE])
 
 
 def fit_threshold(labels: Labels, probabilities: Probabilities) -> float:

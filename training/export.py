@@ -31,13 +31,14 @@ from app.outputs import Infer, Outputs
 from training.atomic import reading, replacing
 from training.backbones import BACKBONES
 from training.breakdown import break_down
+from training.calibration import Calibration
 from training.card_facts import gather_facts
 from training.card_writing import write_card, write_metadata
 from training.config import STUDY_BACKBONES, FitConfig
 from training.data_card import data_card
 from training.data_facts import measure_data
 from training.environment import git_commit, library_versions
-from training.evaluate import THRESHOLD_RULE, fit_temperature
+from training.evaluate import THRESHOLD_RULE
 from training.fit import load_best, read_config, read_data_digest
 from training.gate import fit_gate, gate_record
 from training.golden import TOLERANCES, make_golden
@@ -95,7 +96,7 @@ def export(
 ) -> Artifact:
     """Export a run's best epoch to ``models/<name>/<next version>``.
 
-    Temperature and threshold are fitted on validation. The saved graph is read back by OpenVINO, must
+    Calibration and threshold are fitted on validation. The saved graph is read back by OpenVINO, must
     reproduce the golden outputs, and is what the metrics are measured with, those of the test part too. Lower
     precisions are then compared with it on validation, and the input gate is fitted.
 
@@ -135,19 +136,19 @@ def export(
     validation, test = ((part.records, part.squares) for part in (images.validation, images.test))
     rules = measure_trivial_rules(manifest.root, validation, test)
     logits = logits_of(model, to_network_input(images.validation.squares))
-    temperature = fit_temperature(logits, images.validation.labels)
+    calibration = Calibration.fit(logits, images.validation.labels)
 
     exports = _exports_so_far(run)
     name = name or config.backbone.lower()
     number = _next_version(models / name)
-    metadata = _metadata(name, number, config, manifest, model.count_params(), temperature)
+    metadata = _metadata(name, number, config, manifest, model.count_params(), calibration)
     folder, final = models / name / f".{number}.partial", models / name / str(number)
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        _save(serving_module(model, temperature), folder)
+        _save(serving_module(model, calibration), folder)
         metadata = _measured(folder, metadata, images, rules, sensitivity, prevalences)
-        calibration = {part: metadata.metrics[part]["calibration"] for part in ("validation", "test")}
-        draw_reliability(calibration, run / RELIABILITY)
+        reliability = {part: metadata.metrics[part]["calibration"] for part in ("validation", "test")}
+        draw_reliability(reliability, run / RELIABILITY)
         facts = gather_facts(metadata, config, manifest, parts, exports + 1 + (run / "answers.npz").exists())
         data_facts = measure_data(manifest, config.split_seed)
         (folder / DATA_CARD).write_text(data_card(data_facts), encoding="utf-8")
@@ -270,7 +271,7 @@ def _infer_of(module: tf.Module) -> Infer:
 
 
 def _metadata(
-    name: str, number: int, config: FitConfig, manifest: Manifest, parameter_count: int, temperature: float
+    name: str, number: int, config: FitConfig, manifest: Manifest, parameter_count: int, calibration: Calibration
 ) -> Metadata:
     image = TensorSpec(shape=(-1, IMAGE_SIZE, IMAGE_SIZE, 3), minimum=0, maximum=1)
     return Metadata(
@@ -288,7 +289,8 @@ def _metadata(
             "heatmap": TensorSpec(shape=(-1, -1, -1), minimum=0, maximum=1),
             "features": TensorSpec(shape=(-1, -1)),
         },
-        temperature=temperature,
+        temperature=calibration.temperature,
+        calibration_bias=calibration.bias,
         threshold=0.5,
         threshold_rule=THRESHOLD_RULE,
         metrics={},

@@ -11,6 +11,7 @@ from app.artifact import Artifact, open_artifact
 from app.engines import Engine, EngineName, load_engine
 from app.errors import TrainingError
 from app.gate import Gate
+from training.calibration import Calibration
 from training.environment import library_versions, processor
 from training.images import map_images
 from training.manifest import POSITIVE, Manifest, Record, count_by_class, count_classes
@@ -23,7 +24,7 @@ from training.squares import infer_squares, load_squares
 def evaluate(model: Path, manifest: Manifest, engine: EngineName, command: str) -> Evidence:
     """Ask an exported model about the images of a folder, as its service would by default.
 
-    Threshold and temperature are the artifact's; nothing is fitted to the folder. Images that the model's input gate
+    Threshold and calibration are the artifact's; nothing is fitted to the folder. Images that the model's input gate
     refuses get no answer: they are counted, and in no figure.
 
     Args:
@@ -98,7 +99,7 @@ def _model(artifact: Artifact, manifest: Manifest, probabilities: NDArray[np.flo
         backbone=metadata.backbone,
         seed=None,
         parts={"all": Answers(manifest.records, probabilities[:, POSITIVE])},
-        temperature=metadata.temperature,
+        calibration=Calibration.of(metadata),
         threshold=metadata.threshold,
         threshold_rule=f"{metadata.threshold_rule}; of the data that the model was exported with, not of these",
         parameter_count=metadata.parameter_count,

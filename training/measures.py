@@ -31,12 +31,12 @@ class PartMeasures(_Measured):
     images: ClassCounts
     groups: ClassCounts
     metrics: dict[str, Estimate] = Field(description="At the model's threshold, and of its probabilities.")
-    accuracy_at_half: Estimate = Field(description="Where the larger probability wins, as the study measured.")
+    accuracy_at_half: Estimate = Field(description="Where the larger uncalibrated probability wins, as in the study.")
     classes: dict[str, dict[str, Estimate]] = Field(description="Precision, recall and F1 at the threshold, by class.")
     predictive_values: dict[str, Estimate] = Field(description="At the stated prevalence.")
     confusion: list[list[int]] = Field(description="Images by true class (rows) and answer (columns).")
     only_answer: str | None = Field(description="The class that the model answers for every image, if it does.")
-    only_answer_at_half: str | None = Field(description="The same where the larger probability wins.")
+    only_answer_at_half: str | None = Field(description="The same where the larger uncalibrated probability wins.")
     sources: dict[str, SourceMeasures]
 
 
@@ -63,6 +63,7 @@ class ModelMeasures(_Measured):
     seed: int | None
     parameter_count: int
     temperature: float
+    calibration_bias: float
     threshold: float
     threshold_rule: str
     weights: str | None = Field(description="'imagenet', 'random' or 'a file'.")

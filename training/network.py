@@ -8,14 +8,17 @@ from keras import ops
 from numpy.typing import NDArray
 
 from app.artifact import POSITIVE
+from training.calibration import Calibration
 
 
 class Network:
     """The forward pass of a trained model, by the names of its layers."""
 
-    def __init__(self, model: keras.Model, temperature: float) -> None:
-        """Take a model of ``backbones.build_model`` with float32 weights, and what divides its logits."""
-        self._model, self._temperature = model, temperature
+    def __init__(self, model: keras.Model, calibration: Calibration) -> None:
+        """Take a model of ``backbones.build_model`` with float32 weights, and the calibration of its logits."""
+        self._model, self._temperature = model, calibration.temperature
+        self._biases = np.zeros(2, np.float32)
+        self._biases[POSITIVE] = calibration.bias
 
     def outputs(self, image: Any) -> dict[str, Any]:
         """Compute the outputs of an artifact.
@@ -31,7 +34,7 @@ class Network:
         features = ops.mean(maps, axis=(1, 2))  # (N, D)
         logits, gradient = self._head(features)
         return {
-            "probabilities": ops.softmax(logits / self._temperature),
+            "probabilities": ops.softmax(logits / self._temperature + self._biases),
             "heatmap": _grad_cam(maps, gradient),
             "features": features,
         }

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.calibration import Calibration
 from training.config import Execution, FitConfig
 from training.manifest import Manifest, Record
 from training.splits import Split
@@ -63,7 +64,7 @@ class TrainedModel:
         backbone: Its name.
         seed: Of weights, order and augmentation; None where unknown.
         parts: Answers by the name of a part: "validation" and "test" of a study, "all" of anybody's folder.
-        temperature: Divides the logits; fitted on validation.
+        calibration: Of the logits; fitted on validation.
         threshold: From this probability on the answer is COVID-19.
         threshold_rule: How the threshold was chosen.
         parameter_count: Of all layers.
@@ -79,7 +80,7 @@ class TrainedModel:
     backbone: str
     seed: int | None
     parts: Mapping[str, Answers]
-    temperature: float
+    calibration: Calibration
     threshold: float
     threshold_rule: str
     parameter_count: int

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from app.errors import Diverged, TrainingError
 from training.answers import answer
 from training.atomic import reading, replacing
+from training.calibration import Calibration
 from training.checkpoint import read_history
 from training.claim import DataIdentity, claim, differences
 from training.config import RECIPES, FitConfig, StudyConfig, read_recipe
 from training.environment import training_environment
-from training.evaluate import THRESHOLD_RULE, calibrated, fit_temperature, fit_threshold
+from training.evaluate import THRESHOLD_RULE, fit_threshold
 from training.fit import has_begun, load_best, read_execution
 from training.manifest import POSITIVE, Manifest, Record
 from training.network import Network
@@ -188,7 +189,7 @@ def _changed_recipes(runs: Sequence[FitConfig]) -> list[str]:
 
 def choose_winner(models: Sequence[TrainedModel]) -> int:
     """Return the index of the winner: of the best recipe and backbone on validation, the best seed."""
-    scores = [_score(model.parts["validation"]) for model in models]
+    scores = [_score(model) for model in models]
     of_kind: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for model, score in zip(models, scores, strict=True):
         of_kind.setdefault((model.recipe, model.backbone), []).append(score)
@@ -214,12 +215,13 @@ def find_run(study: Study, backbone: str | None = None, recipe: str | None = Non
     return models[choose_winner(models)].run
 
 
-def _score(validation: Answers) -> tuple[float, float]:
-    """Return how many are right at 0.5, and the negative cross-entropy of the calibrated probabilities.
+def _score(model: TrainedModel) -> tuple[float, float]:
+    """Return how many the larger uncalibrated probability is right for, and minus the calibrated cross-entropy.
 
     Counts, as means of accuracies that are equal may differ in their last digit.
     """
-    right = (validation.probabilities >= 0.5) == (validation.labels == POSITIVE)
+    validation = model.parts["validation"]
+    right = (validation.probabilities >= model.calibration.even) == (validation.labels == POSITIVE)
     of_label = np.where(validation.labels == POSITIVE, validation.probabilities, 1 - validation.probabilities)
     return float(right.sum()), float(np.log(np.maximum(of_label, 1e-7)).mean())
 
@@ -230,17 +232,17 @@ def _trained_model(study: Study, run: FitConfig) -> TrainedModel:
         raise TrainingError(f"{folder} is not finished. Run the same 'study' again: it goes on there.")
     answers = answer(folder, run, study.manifest, study.parts, study.cache)
     labels = np.array([record.label for record in study.parts.validation])
-    temperature = fit_temperature(answers.validation, labels)
+    calibration = Calibration.fit(answers.validation, labels)
     parts = {
-        "validation": Answers(study.parts.validation, calibrated(answers.validation, temperature).astype(np.float32)),
-        "test": Answers(study.parts.test, calibrated(answers.test, temperature).astype(np.float32)),
+        "validation": Answers(study.parts.validation, calibration.probabilities(answers.validation).astype(np.float32)),
+        "test": Answers(study.parts.test, calibration.probabilities(answers.test).astype(np.float32)),
     }
     return TrainedModel(
         recipe=run.recipe,
         backbone=run.backbone,
         seed=run.seed,
         parts=parts,
-        temperature=temperature,
+        calibration=calibration,
         threshold=fit_threshold(labels, parts["validation"].probabilities),
         threshold_rule=THRESHOLD_RULE,
         parameter_count=answers.parameter_count,
@@ -255,7 +257,7 @@ def _trained_model(study: Study, run: FitConfig) -> TrainedModel:
 def _look(study: Study, winner: TrainedModel) -> Look:
     def look(records: Sequence[Record]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         squares = load_squares(study.manifest.root, records, preprocessing=winner.run.preprocessing)
-        network = Network(load_best(study.run_folder(winner.run), winner.run), winner.temperature)
+        network = Network(load_best(study.run_folder(winner.run), winner.run), winner.calibration)
         heatmaps = [np.asarray(network.outputs(images)["heatmap"]) for images in network_inputs(squares)]
         return squares, np.concatenate(heatmaps)
 

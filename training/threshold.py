@@ -60,7 +60,8 @@ def choose_threshold(labels: Labels, probabilities: Probabilities, sensitivity: 
     rule = (
         f"the highest threshold on validation with a sensitivity of at least {sensitivity:g} there, as was asked for "
         f"(it has {reached['sensitivity']:.3f}, at a specificity of {reached['specificity']:.3f}; Youden's J would "
-        f"give {youden['sensitivity']:.3f} at {youden['specificity']:.3f}), after temperature scaling on validation"
+        f"give {youden['sensitivity']:.3f} at {youden['specificity']:.3f}), "
+        "after bias-corrected temperature scaling there"
     )
     here = {name: reached[name] for name in ("sensitivity", "specificity")}
     return Threshold(

@@ -54,6 +54,7 @@ def metadata(**changes: Any) -> dict[str, Any]:
         "inputs": {"image": {"shape": (-1, IMAGE_SIZE, IMAGE_SIZE, 3)}},
         "outputs": {"probabilities": {"shape": (-1, 2)}},
         "temperature": 1,
+        "calibration_bias": 0,
         "threshold": 0.5,
         "threshold_rule": "made up",
         "metrics": {},

@@ -17,6 +17,7 @@ from app.imaging import to_network_input
 from app.outputs import OUTPUT_NAMES, Golden, Outputs
 from tests.training.fixtures import FinishedRun
 from training.backbones import build_model
+from training.calibration import Calibration
 from training.fit import load_best
 from training.graph import serving_module
 
@@ -65,7 +66,7 @@ def with_graph_of(finished: FinishedRun, change: Callable[[keras.Model], None], 
     model = load_best(finished.run, finished.config)
     change(model)
     shutil.copytree(finished.artifact.path, folder)
-    module = serving_module(model, finished.artifact.metadata.temperature)
+    module = serving_module(model, Calibration.of(finished.artifact.metadata))
     shutil.rmtree(folder / "variables")
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
     shutil.rmtree(folder / "assets")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from training.calibration import Calibration
 from training.config import DEFAULT_EXECUTION, FitConfig, Plateau, Stage
 from training.manifest import Manifest, Record, Unreadable
 from training.results import Answers, EpochTiming, Evidence, TrainedModel
@@ -81,9 +82,9 @@ def model(recipe: str, backbone: Any, seed: int | None, parts: Mapping[str, Answ
         backbone=backbone,
         seed=seed,
         parts=parts,
-        temperature=1.2,
+        calibration=Calibration(1.2),
         threshold=0.45,
-        threshold_rule="Youden's J on validation, after temperature scaling on validation",
+        threshold_rule="Youden's J on validation, after bias-corrected temperature scaling there",
         parameter_count=15_000_000,
         config=config,
         execution=DEFAULT_EXECUTION,

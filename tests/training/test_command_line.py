@@ -19,9 +19,9 @@ from tests.training.test_resume import assert_equal_runs
 from tests.training.tiny import KILL_AT, KILL_AT_WRITE, TINY
 from training.__main__ import app
 from training.backbones import BACKBONES
+from training.calibration import Calibration
 from training.card_results import precision_table
 from training.config import Execution, StudyConfig, read_recipe
-from training.evaluate import fit_temperature
 from training.fit import fit, load_best
 from training.manifest import Manifest
 from training.network import logits_of
@@ -275,7 +275,7 @@ def test_a_full_disk_is_said_in_a_line_and_the_run_goes_on_from_there(tiny_data:
 
 
 @pytest.mark.usefixtures("tiny_backbone")
-def test_export_fits_the_temperature_and_prints_where_the_model_is_and_what_it_reaches(
+def test_export_fits_the_calibration_and_prints_where_the_model_is_and_what_it_reaches(
     finished: FinishedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
@@ -292,7 +292,7 @@ def test_export_fits_the_temperature_and_prints_where_the_model_is_and_what_it_r
     validation = split(finished.manifest, finished.config.split_seed).validation
     images = to_network_input(load_squares(finished.manifest.root, validation, preprocessing=1))
     logits = logits_of(load_best(finished.run, finished.config), images)
-    assert metadata.temperature == pytest.approx(
-        fit_temperature(logits, np.array([r.label for r in validation])), rel=1e-3
-    )
+    fitted = Calibration.fit(logits, np.array([r.label for r in validation]))
+    assert metadata.temperature == pytest.approx(fitted.temperature, rel=1e-3)
+    assert metadata.calibration_bias == pytest.approx(fitted.bias, abs=1e-3)
     assert np.allclose([float(line.split()[1]) for line in metrics], [m["value"] for m in measured.values()], atol=5e-4)

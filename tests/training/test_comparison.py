@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score, classification_report, confusion_mat
 import training.evaluate
 from tests.training.made_up_evidence import answers, constant, evaluation, history, model, records, study
 from training.bootstrap import draw_groups, interval
+from training.calibration import Calibration
 from training.comparison import kept_epoch, measure
 from training.config import FitConfig
 from training.manifest import LABELS
@@ -44,6 +45,11 @@ def test_accuracy_is_measured_at_the_threshold_and_where_the_larger_probability_
     part = measure(evidence).chosen.parts["all"]
     assert part.metrics["accuracy"].value == accuracy_score(given.labels, given.probabilities >= 0.45)
     assert part.accuracy_at_half.value == accuracy_score(given.labels, given.probabilities >= 0.5)
+    biased = replace(evidence, models=(replace(evidence.models[0], calibration=Calibration(1.2, -1.0)),))
+    [model] = measure(biased).models
+    assert (model.temperature, model.calibration_bias) == (1.2, -1.0)
+    uncalibrated = given.probabilities >= 1 / (1 + np.e)  # Where the bias alone takes the odds from 1 to 1 / e.
+    assert model.parts["all"].accuracy_at_half.value == accuracy_score(given.labels, uncalibrated)
     assert part.metrics["accuracy"].value != part.accuracy_at_half.value
 
 

@@ -18,10 +18,11 @@ from tests.training.test_resume import CutOff, stop_here
 from tests.training.tiny import CONFIG, TINY, cut_off_at, make_data
 from training.alterations import cover_lungs
 from training.backbones import BACKBONES
+from training.calibration import Calibration
 from training.config import FitConfig
 from training.crossvalidation.run import Plan, crossvalidate
 from training.dataset import XrayDataset, one_hot
-from training.evaluate import fit_temperature, fit_threshold
+from training.evaluate import fit_threshold
 from training.export import export
 from training.fit import load_best
 from training.manifest import Manifest
@@ -95,17 +96,14 @@ def test_answers_are_those_of_the_fold_that_held_an_image_out(
             return logits_of(model, XrayDataset(squares, one_hot(records), recipe, training=False))
 
         labels = np.array([record.label for record in parts.validation])
-        temperature = fit_temperature(logits(parts.validation), labels)
+        calibration = Calibration.fit(logits(parts.validation), labels)
 
-        def probabilities(of: Any, temperature: float = temperature) -> Any:
-            return 1 / (1 + np.exp((of[:, 0] - of[:, 1]) / temperature))
-
-        threshold = fit_threshold(labels, probabilities(logits(parts.validation)))
+        threshold = fit_threshold(labels, calibration.probabilities(logits(parts.validation)))
         ours = [rows[record.sha256] for record in parts.test]
         assert {row["fold"] for row in ours} == {str(number)}
         for column, expected in {
-            "probability": probabilities(logits(parts.test)),
-            "lungs_covered": probabilities(logits(parts.test, cover_lungs)),
+            "probability": calibration.probabilities(logits(parts.test)),
+            "lungs_covered": calibration.probabilities(logits(parts.test, cover_lungs)),
         }.items():
             np.testing.assert_allclose([float(row[column]) for row in ours], expected, atol=1e-4)
         np.testing.assert_allclose([float(row["threshold"]) for row in ours], threshold, atol=1e-4)

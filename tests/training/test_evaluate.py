@@ -5,7 +5,6 @@ from numpy.typing import NDArray
 import training.evaluate
 from training.evaluate import (
     describe,
-    fit_temperature,
     fit_threshold,
     metrics_by_round,
     trivial_rules,
@@ -103,23 +102,6 @@ def test_intervals_resample_whole_groups() -> None:
     width = [m["high"] - m["low"] for m in (one_each, by_group, by_image)]
     assert width[1] == pytest.approx(width[0], rel=0.25)
     assert width[2] < width[1] / 2
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_fit_temperature_recovers_it(temperature: float) -> None:
-    rng = np.random.default_rng(1)
-    logits = rng.normal(0, 2, (20_000, 2)).astype(np.float32)
-    positive = rng.random(len(logits)) < 1 / (1 + np.exp(logits[:, 0] - logits[:, 1]))
-    assert fit_temperature(logits * np.float32(temperature), positive.astype(int)) == pytest.approx(
-        temperature, rel=0.05
-    )
-
-
-@pytest.mark.parametrize(("all_right", "low", "high"), [(True, 0.05, 1), (False, 19, 20)])
-def test_fit_temperature_is_bounded(all_right: bool, low: float, high: float) -> None:
-    logits = np.array([[-5, 5], [5, -5]] * 4, np.float32)
-    labels = np.array([1, 0] * 4)
-    assert low <= fit_temperature(logits, labels if all_right else 1 - labels) <= high
 
 
 def test_fit_threshold_maximises_youdens_j() -> None:

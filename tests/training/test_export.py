@@ -14,7 +14,8 @@ from app.errors import ArtifactError, TrainingError
 from app.imaging import to_network_input
 from app.outputs import Outputs
 from tests.training.fixtures import FinishedRun
-from tests.training.tiny import TEMPERATURE, export_tiny
+from tests.training.tiny import CALIBRATION, export_tiny
+from training.calibration import Calibration
 from training.card import model_card
 from training.card_facts import FACTS, gather_facts, read_facts
 from training.config import RECIPES, Execution, read_recipe
@@ -42,7 +43,7 @@ def test_the_artifact_describes_the_model(finished: FinishedRun) -> None:
         "NASNetMobile stands in for NASNetLarge, the winner of the original study. "
         "Trained from random weights, without ImageNet."
     )
-    assert metadata.temperature == TEMPERATURE
+    assert Calibration.of(metadata) == CALIBRATION
     assert 0 <= metadata.threshold <= 1
     variables = finished.artifact.path / "variables/variables.data-00000-of-00001"
     assert variables.stat().st_size / (4 * metadata.parameter_count) == pytest.approx(1, abs=0.01)
@@ -218,7 +219,7 @@ def test_a_run_in_mixed_precision_is_exported_in_float32(finished: FinishedRun, 
     assert model.get_layer("backbone").compute_dtype == "float32"
     served = load_engine("openvino", artifact).infer(images).probabilities
     logits = logits_of(model, images)
-    np.testing.assert_allclose(served, softmax(logits / TEMPERATURE, axis=1), atol=1e-5)
+    np.testing.assert_allclose(served[:, 1], CALIBRATION.probabilities(logits), atol=1e-5)
     np.testing.assert_allclose(np.asarray(trained(images)), softmax(logits, axis=1), atol=0.02)
 
 

@@ -13,6 +13,7 @@ from app.imaging import to_network_input, to_square
 from app.imaging.decode import decode
 from tests.training.fixtures import FinishedRun
 from tests.training.tiny import make_data
+from training.calibration import Calibration
 from training.external import evaluate
 from training.images import LIMITS
 from training.manifest import Manifest, read_manifest
@@ -97,7 +98,7 @@ def test_nothing_is_fitted_to_the_folder(finished: FinishedRun, elsewhere: Manif
     evidence = evaluate(finished.artifact.path.parent, elsewhere, "openvino", "evaluate")
     metadata = finished.artifact.metadata
     [model] = evidence.models
-    assert (model.threshold, model.temperature) == (metadata.threshold, metadata.temperature)
+    assert (model.threshold, model.calibration) == (metadata.threshold, Calibration.of(metadata))
     assert (model.recipe, model.backbone, model.seed) == (metadata.recipe, metadata.backbone, None)
     assert (evidence.split, evidence.trivial_rules_fitted_on) == (None, "the same images")
     assert evidence.environment["model digest"] == finished.artifact.digest

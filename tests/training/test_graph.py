@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Final
 
 import keras
 import numpy as np
@@ -9,9 +10,12 @@ from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from tests.training.tiny import CONFIG
 from training.backbones import build_model
+from training.calibration import Calibration
 from training.graph import serving_module
 from training.manifest import POSITIVE
 from training.network import logits_of
+
+NONE: Final = Calibration()
 
 
 @pytest.fixture
@@ -32,23 +36,26 @@ def images() -> NDArray[np.float32]:
     return np.random.default_rng(1).random((4, 224, 224, 3), np.float32)
 
 
-def serve(model: keras.Model, images: NDArray[np.float32], temperature: float = 1.0) -> dict[str, NDArray[np.float32]]:
-    outputs = serving_module(model, temperature).serve(tf.constant(images))
+def serve(
+    model: keras.Model, images: NDArray[np.float32], calibration: Calibration = NONE
+) -> dict[str, NDArray[np.float32]]:
+    outputs = serving_module(model, calibration).serve(tf.constant(images))
     return {name: value.numpy() for name, value in outputs.items()}
 
 
-def test_probabilities_are_the_models_at_temperature_1(model: keras.Model, images: NDArray[np.float32]) -> None:
+def test_probabilities_are_the_models_without_calibration(model: keras.Model, images: NDArray[np.float32]) -> None:
     np.testing.assert_allclose(serve(model, images)["probabilities"], np.asarray(model(images)), atol=1e-6)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 2.5])
-def test_the_temperature_divides_the_logits(
-    temperature: float, model: keras.Model, images: NDArray[np.float32]
+@pytest.mark.parametrize("calibration", [Calibration(0.5), Calibration(2.5), Calibration(2.5, -1.5)])
+def test_the_calibration_is_in_the_graph(
+    calibration: Calibration, model: keras.Model, images: NDArray[np.float32]
 ) -> None:
     logits = logits_of(model, images)
     np.testing.assert_allclose(np.asarray(tf.nn.softmax(logits)), np.asarray(model(images)), atol=1e-6)
-    expected = np.asarray(tf.nn.softmax(logits / temperature))
-    np.testing.assert_allclose(serve(model, images, temperature)["probabilities"], expected, atol=1e-6)
+    expected = calibration.probabilities(logits)
+    served = serve(model, images, calibration)["probabilities"]
+    np.testing.assert_allclose(served, np.stack([1 - expected, expected], axis=1), atol=1e-6)
 
 
 def test_features_are_the_global_average(model: keras.Model, images: NDArray[np.float32]) -> None:
@@ -91,7 +98,7 @@ def longest_name(saved_model: Path) -> int:
 
 
 def test_the_saved_model_has_weights_of_its_own(model: keras.Model, images: NDArray[np.float32]) -> None:
-    module = serving_module(model, 1.0)
+    module = serving_module(model, NONE)
     before = module.serve(tf.constant(images))["features"].numpy()
     for variable in model.variables:
         variable.assign(np.zeros(variable.shape, variable.dtype))
@@ -100,7 +107,7 @@ def test_the_saved_model_has_weights_of_its_own(model: keras.Model, images: NDAr
 
 
 def test_the_saved_model_stores_each_variable_once(model: keras.Model, tmp_path: Path) -> None:
-    module = serving_module(model, 1.0)
+    module = serving_module(model, NONE)
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
     stored = (tmp_path / "variables/variables.data-00000-of-00001").stat().st_size
     assert 1 <= stored / (4 * model.count_params()) <= 1.01
@@ -109,7 +116,7 @@ def test_the_saved_model_stores_each_variable_once(model: keras.Model, tmp_path:
 
 
 def test_the_signature_has_names_shapes_and_types(model: keras.Model, tmp_path: Path) -> None:
-    module = serving_module(model, 1.0)
+    module = serving_module(model, NONE)
     tf.saved_model.save(module, str(tmp_path), signatures={"serving_default": module.serve})
     signature = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
     assert signature.structured_input_signature[1] == {

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import TrainingError
 from tests.training.fixtures import STUDY
+from training.calibration import Calibration
 from training.config import RECIPES, FitConfig, read_recipe
 from training.fit import load_best
 from training.manifest import Manifest, Record
@@ -33,7 +34,7 @@ def model(backbone: str, seed: int, *probabilities: float, recipe: str = "native
         "validation": Answers(records, np.array(probabilities, np.float32)),
         "test": Answers(records, np.full(6, test, np.float32)),
     }
-    return TrainedModel(recipe, backbone, seed, parts, 1.0, 0.5, "", 0)
+    return TrainedModel(recipe, backbone, seed, parts, Calibration(), 0.5, "", 0)
 
 
 GOOD = (0.1, 0.2, 0.3, 0.7, 0.8, 0.9)
@@ -112,7 +113,7 @@ def test_the_winner_is_looked_at_with_its_own_heatmaps(studied: Study, tiny_back
     assert evidence.look
     squares, heatmaps = evidence.look(records)
     assert (squares.shape, squares.dtype) == ((3, 224, 224), np.uint8)
-    network = Network(load_best(studied.run_folder(run), run), evidence.models[evidence.winner].temperature)
+    network = Network(load_best(studied.run_folder(run), run), evidence.models[evidence.winner].calibration)
     images = np.repeat(squares[..., None] / np.float32(255), 3, axis=-1)
     np.testing.assert_allclose(heatmaps, np.asarray(network.outputs(images)["heatmap"]), atol=1e-5)
 

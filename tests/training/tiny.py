@@ -20,13 +20,14 @@ import training.atomic
 import training.evaluate
 import training.fit
 from training.backbones import BACKBONES, Backbone
+from training.calibration import Calibration
 from training.config import Augmentation, FitConfig, Stage
 from training.manifest import Manifest, read_manifest
 from training.progress import EpochProgress
 
 GROUPS_A_CLASS: Final = 12
 IMAGES_A_GROUP: Final = 2
-TEMPERATURE: Final = 1.5
+CALIBRATION: Final = Calibration(1.5, -0.25)
 """Of the exported model: one fitted on so easy a validation part would make every probability 0 or 1."""
 
 KILL_AT: Final = "TINY_KILL_AT"
@@ -151,11 +152,11 @@ def make_data(root: Path, groups: int = GROUPS_A_CLASS) -> Manifest:
 
 
 def export_tiny(run: Path, manifest: Manifest, models: Path, name: str | None = None, **options: Any) -> Any:
-    """Export with a few bootstrap rounds, whose number is not what is tested, and a given temperature."""
+    """Export with a few bootstrap rounds, whose number is not what is tested, and a given calibration."""
     import training.export  # Needs TensorFlow, which ``fit`` does not.
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.export, "fit_temperature", lambda *_: TEMPERATURE)
+        patch.setattr(Calibration, "fit", lambda *_: CALIBRATION)
         patch.setattr(training.evaluate, "BOOTSTRAP_ROUNDS", 20)
         return training.export.export(run, manifest, models, name, **options)
 

@@ -40,7 +40,7 @@ class RecipeMeasures(_Measured):
     name: str
     changes: str = Field(description="What differs from the first recipe ('there'), by field; empty of the first.")
     minutes: float = Field(description="Of training, of all folds.")
-    metrics: dict[str, Estimate] = Field(description="Pooled, at each fold's own temperature and threshold.")
+    metrics: dict[str, Estimate] = Field(description="Pooled, at each fold's own calibration and threshold.")
     fold_means: dict[str, FoldMean] = Field(description="Of ROC AUCs.")
     covered: dict[str, dict[str, Estimate]] = Field(description="Metrics on altered images, by alteration.")
     differences: dict[str, Estimate] = Field(description="To the first recipe, paired; empty of the first.")

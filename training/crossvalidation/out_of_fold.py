@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from training.alterations import Alteration, cover_lungs, keep_borders
 from training.answers import answer, answer_altered
+from training.calibration import Calibration
 from training.config import FitConfig
-from training.evaluate import calibrated, fit_temperature, fit_threshold
+from training.evaluate import fit_threshold
 from training.manifest import Manifest
 from training.sources import Answered
 from training.splits import Split
@@ -48,7 +49,7 @@ class OutOfFold:
 
     Attributes:
         recipe: The recipe.
-        answered: About N images, with each fold's own temperature and threshold.
+        answered: About N images, with each fold's own calibration and threshold.
         covered: The same about the same images altered, by the name of the alteration.
         fold: Number of the fold that held an image out, (N,).
         minutes: Of training, of all these folds.
@@ -86,11 +87,11 @@ def read_out_of_fold(recipe: FitConfig, finished: Sequence[tuple[Fold, Path]]) -
 def _read(recipe: FitConfig, fold: Fold, run: Path) -> tuple[Answered, dict[str, Answered]]:
     logits = answer(run, recipe, fold.images, fold.parts, fold.cache)
     labels = np.array([record.label for record in fold.parts.validation])
-    temperature = fit_temperature(logits.validation, labels)
-    threshold = fit_threshold(labels, calibrated(logits.validation, temperature))
+    calibration = Calibration.fit(logits.validation, labels)
+    threshold = fit_threshold(labels, calibration.probabilities(logits.validation))
 
     def answered(held_out: NDArray[np.float32]) -> Answered:
-        probabilities = calibrated(held_out, temperature)
+        probabilities = calibration.probabilities(held_out)
         return Answered(fold.parts.test, probabilities, np.full(len(probabilities), threshold))
 
     covered = answer_covered(run, recipe, fold)

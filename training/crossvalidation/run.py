@@ -64,7 +64,7 @@ def crossvalidate(manifest: Manifest, plan: Plan, out: Path, command: str) -> Pa
     """Cross-validate recipes, and compare those that are finished with the first.
 
     In each fold the images that are held out are answered by a model of the others, of which a fifth is its
-    validation: it chooses the epoch, the temperature and the threshold. What an earlier call with the same
+    validation: it chooses the epoch, the calibration and the threshold. What an earlier call with the same
     recipes finished is not done again; recipes may be added.
 
     Args:

@@ -78,8 +78,8 @@ def _what(ablation: Ablation) -> str:
     sources = "; ".join(f"{escape(name)} ({counts_text(counts)})" for name, counts in ablation.sources.items())
     return (
         f"{folds[0].upper()}{folds[1:]}, by group: {counts} in {ablation.groups:,} groups, each answered by a model "
-        f"that saw none of its group. {which} Probabilities are calibrated by each fold's own temperature, and "
-        "answers taken at its own threshold, both from its own validation part. Sources with both classes: "
+        f"that saw none of its group. {which} Probabilities are calibrated by each fold's own temperature and bias, "
+        "and answers taken at its own threshold, both from its own validation part. Sources with both classes: "
         f"{sources or 'none'}. Intervals: 95 %, {ablation.bootstrap_rounds:,} rounds of the bootstrap by group; they "
         "do not hold what another seed would change."
     )

@@ -1,7 +1,6 @@
 """A report's Markdown sections that set the models beside each other, the trivial rules and the original study."""
 
 from training.bootstrap import CONFIDENCE
-from training.comparison import LARGER_PROBABILITY_WINS
 from training.markdown import escape, paragraphs, table
 from training.measures import Comparison, Difference, Estimate, ModelMeasures, part_images
 from training.original_study import NOTEBOOK_ACCURACY, README_ACCURACY, TEST_IMAGES, WHAT_THE_NOTEBOOKS_SHOW
@@ -15,7 +14,7 @@ def results(comparison: Comparison, chart: Drawn | None) -> str:
     header = [
         "model",
         "parameters",
-        f"accuracy, larger probability ({LARGER_PROBABILITY_WINS:g})",
+        "accuracy, larger probability",
         "accuracy at its threshold",
         "ROC AUC",
         *(["original study: README", "original study: notebook"] if with_study else []),
@@ -40,8 +39,8 @@ def _how_to_read(comparison: Comparison, with_study: bool) -> str:
     sentences = [
         f"Measured on the {images:,} {part_images(comparison.part)}. Intervals: {CONFIDENCE:.0%}, percentiles of "
         f"{comparison.bootstrap_rounds:,} bootstrap rounds that draw {unit}.",
-        "Accuracy is given as the original study measured it (the larger probability wins) and at the threshold that "
-        "was fitted.",
+        "Accuracy is given as the original study measured it (the larger uncalibrated probability wins) and at the "
+        "threshold that was fitted.",
     ]
     if comparison.trivial_rules:
         sentences.append(
@@ -88,7 +87,7 @@ def _on_validation(comparison: Comparison) -> str:
     ]
     header = ["model", "accuracy, larger probability", "accuracy at its threshold", "ROC AUC"]
     intro = (
-        "The same on validation, where epochs, temperatures, thresholds and the winner were chosen; these figures are "
+        "The same on validation, where epochs, calibrations, thresholds and the winner were chosen; these figures are "
         "therefore too good."
     )
     return paragraphs(intro, table(header, rows))

@@ -6,7 +6,6 @@ from typing import Final
 
 from training.breakdown import SUSPICIOUS_AUC
 from training.card_results import FEWEST_IMAGES, interval_text
-from training.comparison import LARGER_PROBABILITY_WINS
 from training.manifest import LABELS
 from training.markdown import escape
 from training.measures import Comparison, Estimate, ModelMeasures, SourceMeasures, part_images
@@ -51,7 +50,7 @@ def one_class(model: ModelMeasures, part: str) -> list[str]:
     measured = model.parts[part]
     rules = {
         f"at its threshold of {model.threshold:.3f}": (measured.only_answer, measured.metrics["accuracy"]),
-        f"where the larger probability wins ({LARGER_PROBABILITY_WINS:g})": (
+        "where the larger uncalibrated probability wins": (
             measured.only_answer_at_half,
             measured.accuracy_at_half,
         ),
@@ -111,7 +110,7 @@ def _winner(comparison: Comparison) -> Iterator[str]:
     measured = model.parts[comparison.part]
     figures = (
         f"accuracy {figure(measured.metrics['accuracy'])} at its threshold, "
-        f"{figure(measured.accuracy_at_half)} where the larger probability wins, "
+        f"{figure(measured.accuracy_at_half)} where the larger uncalibrated probability wins, "
         f"ROC AUC {figure(measured.metrics.get('roc_auc'))}"
     )
     on = f"On the {sum(measured.images.values()):,} {part_images(comparison.part)}"

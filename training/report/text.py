@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from training.calibration import TEMPERATURES
 from training.card_results import FEWEST_IMAGES, source_figures
-from training.evaluate import TEMPERATURES
 from training.manifest import LABELS, ClassCounts
 from training.markdown import escape, paragraphs, table
 from training.measures import Comparison, ModelMeasures
@@ -116,17 +116,18 @@ def _calibration(content: Content) -> str:
             figure(model.parts[comparison.part].metrics["expected_calibration_error"]),
             figure(model.parts[comparison.part].metrics["brier"]),
             f"{model.temperature:.3f}",
+            f"{model.calibration_bias:.3f}",
             f"{model.threshold:.3f}",
         ]
         for model in comparison.models
     ]
     rules = dict.fromkeys(model.threshold_rule for model in comparison.models)
     intro = (
-        "A temperature divides the logits; it was fitted on validation, and the figures are of the calibrated "
-        f"probabilities. How the threshold was chosen: {escape('; '.join(rules))}. ECE: expected calibration error "
-        "over ten bins of equal width."
+        "A temperature divides the logits, and a bias is added to that of COVID-19; both were fitted on validation, "
+        "and the figures are of the calibrated probabilities. How the threshold was chosen: "
+        f"{escape('; '.join(rules))}. ECE: expected calibration error over ten bins of equal width."
     )
-    header = ["model", "ECE", "Brier score", "temperature", "threshold"]
+    header = ["model", "ECE", "Brier score", "temperature", "bias", "threshold"]
     return paragraphs(
         intro, table(header, rows), _temperatures_at_an_end(comparison), content.charts.reliability.markdown
     )

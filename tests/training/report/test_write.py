@@ -23,6 +23,7 @@ from tests.training.made_up_evidence import (
     unreadable,
 )
 from tests.training.report.pages import Page
+from training.calibration import Calibration
 from training.measures import Comparison
 from training.report import write_report
 from training.report.figures import Charts, Drawn
@@ -242,15 +243,16 @@ def test_an_evaluation_has_no_empty_section_and_no_word_of_the_study(text: Any) 
             0.9,
             [
                 "**shipped/NASNetMobile answers COVID-19 for every one of the 36 images** at its threshold of 0.450 "
-                "and where the larger probability wins (0.5): its accuracy of 0.333 there is the share of that class "
-                "and shows no skill."
+                "and where the larger uncalibrated probability wins: its accuracy of 0.333 there is the share of that "
+                "class and shows no skill."
             ],
         ),
         (
             0.47,
             [
                 "**shipped/NASNetMobile answers non-COVID for every one of the 36 images** where the larger "
-                "probability wins (0.5): its accuracy of 0.667 there is the share of that class and shows no skill.",
+                "uncalibrated probability wins: its accuracy of 0.667 there is the share of that class and shows no "
+                "skill.",
                 "**shipped/NASNetMobile answers COVID-19 for every one of the 36 images** at its threshold of 0.450: "
                 "its accuracy of 0.333 there is the share of that class and shows no skill.",
             ],
@@ -331,7 +333,7 @@ def test_the_split_the_limit_and_the_winner_s_rule_are_said(text: Any) -> None:
     markdown = text(evidence)
     assert "The split is by group, known for every image: no group is in two parts." in markdown
     assert "How it was chosen: the highest ROC AUC on validation." in markdown
-    assert "Youden's J on validation, after temperature scaling on validation." in markdown
+    assert "Youden's J on validation, after bias-corrected temperature scaling there." in markdown
     assert "--limit" not in markdown
     of = [replace(record, group=record.path) for record in evidence.manifest.records]
     by_image = replace(evidence, manifest=replace(evidence.manifest, records=tuple(of), grouped=False), limit=90)
@@ -384,7 +386,7 @@ def test_random_weights_are_a_warning(text: Any) -> None:
 def test_a_temperature_at_the_end_of_what_is_tried_is_said(text: Any) -> None:
     evidence = study(96, TWO)
     assert "At an end of what was tried" not in text(evidence)
-    flat = replace(evidence.models[0], temperature=19.99)
+    flat = replace(evidence.models[0], calibration=Calibration(19.99))
     assert f"At an end of what was tried (0.05 to 20): {flat.name} 20. " in text(
         replace(evidence, models=(flat, *evidence.models[1:]))
     )
