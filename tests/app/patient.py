@@ -18,7 +18,7 @@ from tests.images import dicom, encode, lookup_table, radiograph
 
 GREY: Final = radiograph()
 NAME: Final = "Zzyzx^Quentin"
-WORDS: Final = "Zzyzx Quentin MRNQX-7, St. Elsewhere"
+WORDS: Final = "Zzyzx Quentin MRNQX-7, St. Mrsquib"
 BIRTH: Final = "19531127"
 FILE_NAME: Final = "Zzyzx_Quentin_ID-MRNQX_19531127.dcm"
 
@@ -31,7 +31,7 @@ _FOREIGN: Final = {
 }
 """Names by the DICOM character set that they are written in, and Python's name of it."""
 
-_IDENTIFIERS: Final = ("zzyzx", "quentin", "mrnqx", "elsewhere", BIRTH)
+_IDENTIFIERS: Final = ("zzyzx", "quentin", "mrnqx", "mrsquib", BIRTH)
 
 
 def _forms() -> Iterator[tuple[str, bytes]]:
@@ -78,14 +78,14 @@ _BY_VR: Final[dict[str, tuple[str, Any]]] = {
     "PN": ("PatientName", NAME),
     "SH": ("AccessionNumber", "ACC-MRNQX"),
     "SL": ("SelectorSLValue", int(BIRTH)),
-    "ST": ("InstitutionAddress", "St. Elsewhere, Quentin Road"),
+    "ST": ("InstitutionAddress", "St. Mrsquib, Quentin Road"),
     "SV": ("SelectorSVValue", int(BIRTH)),
     "TM": ("StudyTime", "195311"),
     "UC": ("LongCodeValue", WORDS),
     "UI": ("StudyInstanceUID", f"1.2.826.0.1.{BIRTH}"),
     "UL": ("SelectorULValue", int(BIRTH)),
     "UN": ("SelectorUNValue", WORDS.encode()),
-    "UR": ("RetrieveURL", "http://elsewhere.example/zzyzx"),
+    "UR": ("RetrieveURL", "http://mrsquib.example/zzyzx"),
     "UT": ("SelectorUTValue", WORDS),
     "UV": ("SelectorUVValue", int(BIRTH)),
 }
@@ -105,7 +105,7 @@ def full(**tags: Any) -> bytes:
     meta.SourceApplicationEntityTitle, meta.ImplementationVersionName = "ZZYZX", "MRNQX"
     meta.PrivateInformationCreatorUID, meta.PrivateInformation = f"1.2.{BIRTH}", WORDS.encode()
     everywhere = {
-        "InstitutionName": "St. Elsewhere",
+        "InstitutionName": "St. Mrsquib",
         "ReferringPhysicianName": "Quentin^Dr",
         "OperatorsName": "Quentin^Operator",
         "OtherPatientIDs": "mrnqx-B",
@@ -176,7 +176,7 @@ def webp() -> bytes:
 
 
 def tiff() -> bytes:
-    return encode(GREY, "TIFF", description=WORDS, artist="St. Elsewhere", software="Quentin")
+    return encode(GREY, "TIFF", description=WORDS, artist="St. Mrsquib", software="Quentin")
 
 
 def _exif() -> bytes:

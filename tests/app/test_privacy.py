@@ -22,11 +22,11 @@ PNG: Final = encode(radiograph(), "PNG")
 HEADERS: Final = {
     "X-Patient": NAME,
     "X-Request-ID": "mrnqx",
-    "Referer": "http://elsewhere.example/zzyzx",
+    "Referer": "http://mrsquib.example/zzyzx",
     "Authorization": "Bearer Zzyzx-Quentin",
     "Cookie": "patient=Zzyzx; id=MRNQX",
     "User-Agent": "Quentin/1.0",
-    "X-Forwarded-For": "quentin.elsewhere.example",
+    "X-Forwarded-For": "quentin.mrsquib.example",
     "traceparent": "zzyzx",
 }
 
@@ -95,7 +95,7 @@ class Evidence:
     """All that a service said while it was sent what names a person. It runs where no byte can be written to a file."""
 
     def __init__(self, server: Server) -> None:
-        client, fields = server.client, {"comment": WORDS, "mrnqx": "St. Elsewhere"}
+        client, fields = server.client, {"comment": WORDS, "mrnqx": "St. Mrsquib"}
         self.overlays = {name: client.post("/explain", content=data) for name, data in UPLOADS.items()}
         self.predictions = {
             name: client.post("/predict?preview=true", files={"file": (FILE_NAME, data, "image/mrnqx")}, data=fields)
