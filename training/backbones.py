@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import h5py
 import keras
+import numpy as np
 from keras.src.backend.config import keras_home
 
 from app.errors import TrainingError
@@ -70,8 +71,8 @@ def build_model(
 
     Returns:
         A model from float32 (N, S, S, 3) in 0..1 to float32 (N, 2) in the order of ``LABELS`` (float16 with a
-        float16 softmax), with the layers "scaling", "backbone", "features" (global average pooling) and the
-        head's after them.
+        float16 softmax), with the layers "scaling" (which covers the corners, if asked), "backbone", "features"
+        (global average pooling) and the head's after them.
 
     Raises:
         TrainingError: The weights cannot be had or do not fit.
@@ -80,7 +81,8 @@ def build_model(
         backbone = _build_backbone(config, image_size, config.weights if weights is None else weights)
         image = keras.Input((image_size, image_size, 3), name="image")
         kind = BACKBONES[config.backbone].scaling if config.scaling == "native" else config.scaling
-        features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(_scaling(kind)(image)))
+        scaling = _behind_covered_corners(_scaling(kind), image_size) if config.cover_corners else _scaling(kind)
+        features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(scaling(image)))
         softmax = None if execution.float16_softmax else "float32"  # None: the policy just set.
         return keras.Model(image, _head(features, config.head, softmax), name=config.backbone.lower())
 
@@ -184,6 +186,15 @@ def _scaling(kind: str) -> keras.Layer:
     image = keras.Input((None, None, 3))
     centred = keras.layers.Rescaling(255.0, [-mean for mean in _IMAGENET_MEAN_RGB], dtype="float32")(image)
     return keras.Model(image, keras.ops.flip(centred, axis=-1), name="scaling")  # RGB to BGR
+
+
+def _behind_covered_corners(scaling: keras.Layer, image_size: int) -> keras.Model:
+    """Give every image the mean of what is inside the inscribed circle outside of it, before it is scaled."""
+    from_middle = (np.arange(image_size) + 0.5) / image_size - 0.5
+    inside = (np.hypot(from_middle[:, np.newaxis], from_middle) <= 0.5).astype(np.float32)[..., np.newaxis]  # (S, S, 1)
+    image = keras.Input((image_size, image_size, 3), dtype="float32")
+    mean = keras.ops.sum(image * inside, axis=(1, 2), keepdims=True) / inside.sum()  # (N, 1, 1, 3)
+    return keras.Model(image, scaling(image * inside + mean * (1 - inside)), name=scaling.name)
 
 
 def _head(features: Any, head: Head, softmax: str | None) -> Any:

@@ -74,7 +74,7 @@ def gather_facts(
     return CardFacts(
         network=(
             f"Backbone {config.backbone}, initial weights: {config.initial_weights}, scaling inside the graph: "
-            f"{config.scaling.replace('_', ' ')}; head {'/'.join(map(str, config.head.units))} fully connected; "
+            f"{config.scaling_in_words}; head {'/'.join(map(str, config.head.units))} fully connected; "
             f"{metadata.parameter_count:,} parameters."
         ),
         training=(

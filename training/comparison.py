@@ -94,7 +94,7 @@ def _model(model: TrainedModel, prevalence: float) -> ModelMeasures:
         threshold=model.threshold,
         threshold_rule=model.threshold_rule,
         weights=config and config.initial_weights,
-        scaling=config and config.scaling.replace("_", " "),
+        scaling=config and config.scaling_in_words,
         precision=execution and execution.precision,
         float16_softmax=execution and execution.float16_softmax,
         xla=execution and execution.xla,

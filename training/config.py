@@ -133,6 +133,11 @@ class FitConfig(_Frozen):
         description="Of the image 0..1 inside the model. 'native': what the backbone's ImageNet weights were trained "
         "with; 'none'; 'second_division': by 255 once more, to 0..0.0039, as in the original study.",
     )
+    cover_corners: bool = Field(
+        False,
+        description="Whether the model covers, inside its graph, what lies outside of the circle inscribed in the "
+        "square: burned-in text and the background of the corners, which tell sources apart.",
+    )
     seed: int = Field(
         7, ge=0, lt=2**32, description="Of initial weights, order and augmentation. Source: original study."
     )
@@ -171,6 +176,11 @@ class FitConfig(_Frozen):
     def initial_weights(self) -> str:
         """Say for everybody to read where the run begins: "imagenet", "random" or "a file", which is not named."""
         return self.weights if self.weights in ("imagenet", "random") else "a file"
+
+    @property
+    def scaling_in_words(self) -> str:
+        """Say what becomes of the image 0..1 inside the model before the backbone sees it."""
+        return self.scaling.replace("_", " ") + (", corners covered" if self.cover_corners else "")
 
     def of_stage(self, stage: Stage) -> "FitConfig":
         """Return the configuration with the augmentation and mixup that a stage brings instead of the run's."""

@@ -100,6 +100,19 @@ def test_the_backbone_sees_the_scaling_of_the_recipe(scaling: str, largest: floa
     np.testing.assert_allclose(seen, images * largest, rtol=1e-6)
 
 
+@pytest.mark.usefixtures("tiny_backbone")
+def test_covered_corners_have_the_mean_of_the_inscribed_circle() -> None:
+    model = build_model(CONFIG.model_copy(update={"cover_corners": True, "scaling": "none"}), 64)
+    images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    seen = np.asarray(model.get_layer("scaling")(images))
+    from_middle = np.abs(np.arange(64) - 31.5)
+    inside = from_middle**2 + from_middle[:, np.newaxis] ** 2 <= 32**2
+    np.testing.assert_allclose(seen[:, inside], images[:, inside], atol=1e-6)
+    means = images[:, inside].mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(seen[:, ~inside], np.broadcast_to(means, seen[:, ~inside].shape), atol=1e-5)
+    assert inside.mean() == pytest.approx(np.pi / 4, abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("layers", "learning"),
     [

@@ -58,6 +58,17 @@ def test_the_calibration_is_in_the_graph(
     np.testing.assert_allclose(served, np.stack([1 - expected, expected], axis=1), atol=1e-6)
 
 
+def test_what_is_covered_changes_no_output(images: NDArray[np.float32], tiny_backbone: None) -> None:
+    model = build_model(CONFIG.model_copy(update={"cover_corners": True}))
+    marked, darkened = images.copy(), images.copy()
+    marked[:, :24, :24] = 1  # A letter in the corner.
+    darkened[:, 100:124, 100:124] = 0
+    outputs, same, others = (serve(model, given) for given in (images, marked, darkened))
+    for name, output in outputs.items():
+        np.testing.assert_array_equal(same[name], output)
+    assert np.abs(others["features"] - outputs["features"]).max() > 1e-4
+
+
 def test_features_are_the_global_average(model: keras.Model, images: NDArray[np.float32]) -> None:
     expected = keras.Model(model.input, model.get_layer("features").output)(images)
     np.testing.assert_allclose(serve(model, images)["features"], np.asarray(expected), atol=1e-5)
