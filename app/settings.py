@@ -10,7 +10,7 @@ from app.artifact import Precision
 from app.engines import EngineName
 from app.imaging import RADIOGRAPH_MODALITIES
 
-SHIPPED_MODEL: Final = Path(__file__).parents[1] / "models" / "nasnetmobile"
+SHIPPED_MODEL: Final = Path(__file__).parents[1] / "models" / "efficientnetlite0"
 
 
 class Settings(BaseSettings):

@@ -13,12 +13,14 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from app.artifact import Artifact
 from app.client.intake.cli import app as intake_app
 from app.keys import KeyRing
 from tests.app.gates import wait_until
 from tests.app.server import ROOT, Server
 from tests.images import dicom, encode, radiograph
 from training.__main__ import app as training_app
+from training.card_results import interval_text
 
 README: Final = (ROOT / "README.md").read_text(encoding="utf-8")
 INTAKE: Final = ".venv/client/bin/cxr-intake"
@@ -34,6 +36,16 @@ COMMANDS: Final = [line for block in blocks("sh") for line in block.splitlines()
 
 def commands(word: str) -> list[str]:
     return [command for command in COMMANDS if word in shlex.split(command)]
+
+
+def test_the_shipped_models_figures_are_those_that_its_artifact_records(shipped: Artifact) -> None:
+    table = README.split("\n## What it reaches\n")[1].split("\n## ")[0]
+    given = dict(re.findall(r"^\| ([a-zA-Z ]+) \| (\d\.\d{3} \([^|]*\)) \|", table, re.MULTILINE))
+    measured = shipped.metadata.metrics["test"]["metrics"]
+    for name in ("accuracy", "ROC AUC", "sensitivity", "specificity", "expected calibration error"):
+        assert given[name] == interval_text(measured[name.lower().replace(" ", "_")])
+    assert f'"threshold": {shipped.metadata.threshold:.3f}' in README
+    assert shipped.digest[:12] in README
 
 
 def test_every_command_is_of_a_kind_that_is_tried_here_or_known_to_need_docker() -> None:

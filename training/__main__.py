@@ -313,7 +313,7 @@ def card(
     Graph and weights stay as they are. The artifact's digest changes with its card, and a signature is removed: note
     the new digest wherever the old one is, and sign again.
 
-    Example: python -m training card --model models/nasnetmobile --probe probe.json
+    Example: python -m training card --model models/efficientnetlite0 --probe probe.json
     """
     with errors_for_people():
         from app.artifact import MODEL_CARD, open_artifact
@@ -345,7 +345,7 @@ def evaluate(
     One of the two class folders may be missing. The threshold is the model's. summary.html is one page for clinicians,
     with a conclusion; index.html is the technical report.
 
-    Example: python -m training evaluate --model models/nasnetmobile --data our-hospital --out evaluation
+    Example: python -m training evaluate --model models/efficientnetlite0 --data our-hospital --out evaluation
     """
     with errors_for_people():
         from training.external import evaluate as run_evaluate

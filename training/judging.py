@@ -85,7 +85,7 @@ def probe(
     Through the engine that serves, on the data that it was trained on. Besides: whether its features tell the source
     of an image, and what trivial rules reach.
 
-    Example: python -m training probe --model models/nasnetmobile --data covid-xray-dataset --out probe
+    Example: python -m training probe --model models/efficientnetlite0 --data covid-xray-dataset --out probe
     """
     with errors_for_people():
         from training.probe.measure import probe as run_probe
@@ -127,7 +127,7 @@ def gate(
 
     Of the data that the model was trained on the test part is taken, of other data all.
 
-    Example: python -m training gate --model models/nasnetmobile --data covid-xray --negatives negatives --out gate
+    Example: python -m training gate --model models/efficientnetlite0 --data covid-xray --negatives negatives --out gate
     """
     with errors_for_people():
         from training.gate_report import measure_gate, write_gate_report

@@ -81,7 +81,7 @@ class PredictionAnswer(_Answer):
                 "label": "COVID-19",
                 "probabilities": {"non-COVID": 0.18, "COVID-19": 0.82},
                 "threshold": 0.5,
-                "model": {"name": "nasnetmobile", "version": 1, "digest": "9f2c…"},
+                "model": {"name": "efficientnetlite0", "version": 1, "digest": "9f2c…"},
                 "input": {
                     "format": "DICOM",
                     "width": 2022,

@@ -6,7 +6,7 @@ from typing import Final, get_args
 
 from benchmarks.harness.radiographs import ImageFormat
 
-SHIPPED_MODEL: Final = Path(__file__).parents[2] / "models" / "nasnetmobile"
+SHIPPED_MODEL: Final = Path(__file__).parents[2] / "models" / "efficientnetlite0"
 
 
 def option_parser(description: str, *, seconds: int, rounds: int) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
@@ -168,6 +169,19 @@ def test_the_model_tells_of_its_gate(refusing: Server) -> None:
     assert model["metadata"]["gate"]["test"]["upright"]["images"] == 4
     assert GATE in model["metadata"]["files"]
     assert refusing.wait_for_log("ready")["input_gate"] == "refuse"
+
+
+@pytest.fixture(scope="module")
+def as_shipped(cache_dir: Path) -> Iterator[Server]:
+    """The model and the gate that the repository ships."""
+    with Server(cache_dir=cache_dir, input_gate="refuse") as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
+def test_the_shipped_model_refuses_a_photograph(name: str, as_shipped: Server) -> None:
+    answer = as_shipped.client.post("/predict", content=files("sklearn.datasets.images").joinpath(name).read_bytes())
+    check(answer, 422, "not_a_chest_radiograph", ("unlike",), members={"distance", "limit"})
 
 
 def test_a_model_without_a_gate_is_served_and_says_so(gated: Path, cache_dir: Path, tmp_path: Path) -> None:

@@ -75,6 +75,12 @@ def test_the_card_follows_from_metadata_and_facts_alone(finished: FinishedRun, f
     assert model_card(finished.artifact.metadata, facts) == finished.artifact.card
 
 
+def test_the_shipped_models_card_is_what_its_measurements_give(shipped: Artifact) -> None:
+    facts = read_facts(shipped.path)
+    assert model_card(shipped.metadata, facts) == shipped.card
+    assert all((facts.probe, facts.gate, facts.ablation, shipped.metadata.gate, shipped.data_card))
+
+
 def test_without_a_gate_everything_is_answered_and_with_one_it_is_not(finished: FinishedRun, facts: CardFacts) -> None:
     metadata = finished.artifact.metadata.model_copy(update={"gate": None})
     without = model_card(metadata, facts)
