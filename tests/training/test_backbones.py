@@ -100,9 +100,11 @@ def test_the_backbone_sees_the_scaling_of_the_recipe(scaling: str, largest: floa
     np.testing.assert_allclose(seen, images * largest, rtol=1e-6)
 
 
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 @pytest.mark.usefixtures("tiny_backbone")
-def test_covered_corners_have_the_mean_of_the_inscribed_circle() -> None:
-    model = build_model(CONFIG.model_copy(update={"cover_corners": True, "scaling": "none"}), 64)
+def test_covered_corners_have_the_mean_of_the_inscribed_circle(precision: Precision) -> None:
+    config = CONFIG.model_copy(update={"cover_corners": True, "scaling": "none"})
+    model = build_model(config, 64, execution=Execution(precision=precision))
     images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
     seen = np.asarray(model.get_layer("scaling")(images))
     from_middle = np.abs(np.arange(64) - 31.5)
