@@ -81,7 +81,9 @@ def build_model(
         backbone = _build_backbone(config, image_size, config.weights if weights is None else weights)
         image = keras.Input((image_size, image_size, 3), name="image")
         kind = BACKBONES[config.backbone].scaling if config.scaling == "native" else config.scaling
-        scaling = _behind_covered_corners(_scaling(kind), image_size) if config.cover_corners else _scaling(kind)
+        scaling = _scaling(kind)
+        if config.cover_corners:
+            scaling = _behind_covered_corners(scaling, image_size)
         features = keras.layers.GlobalAveragePooling2D(name="features")(backbone(scaling(image)))
         softmax = None if execution.float16_softmax else "float32"  # None: the policy just set.
         return keras.Model(image, _head(features, config.head, softmax), name=config.backbone.lower())

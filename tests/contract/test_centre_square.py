@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.special import softmax
 
 from app.artifact import Artifact
 from app.imaging import to_network_input
@@ -21,7 +22,6 @@ from tests.training.fixtures import FinishedRun
 from tests.training.folders import write_files
 from tests.training.tiny import TINY, export_tiny, image_of
 from training.backbones import BACKBONES
-from training.calibration import Calibration
 from training.config import FitConfig
 from training.external import evaluate
 from training.fit import load_best, read_config
@@ -87,8 +87,8 @@ def keras_probabilities(exported: Exported, images: Manifest, preprocessing: int
     """What the trained model answers for the files as training preprocesses them, (N, 2)."""
     squares = load_squares(images.root, images.records, preprocessing=preprocessing)
     logits = logits_of(load_best(exported.run, exported.config), to_network_input(squares))
-    positive = Calibration.of(exported.artifact.metadata).probabilities(logits)
-    return np.stack([1 - positive, positive], axis=1)
+    metadata = exported.artifact.metadata
+    return softmax(logits.astype(np.float64) / metadata.temperature + [0, metadata.calibration_bias], axis=1)
 
 
 def test_the_artifact_and_its_card_say_so(exported: Exported) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from app.artifact import Artifact
 from app.engines import Engine, EngineName, load_engine
@@ -19,7 +20,6 @@ from tests.training.fixtures import FinishedRun
 from tests.training.folders import write_files
 from tests.training.tiny import image_of
 from training.backbones import BACKBONES
-from training.calibration import Calibration
 from training.fit import load_best
 from training.manifest import POSITIVE, Manifest, read_manifest
 from training.network import logits_of
@@ -62,10 +62,12 @@ def keras_probabilities(
 ) -> NDArray[np.float64]:
     """Those of the trained model as calibrated; they answer both classes."""
     logits = logits_of(load_best(finished.run, finished.config), to_network_input(squares))
-    positive = Calibration.of(finished.artifact.metadata).probabilities(logits)
+    metadata = finished.artifact.metadata
+    probabilities = softmax(logits.astype(np.float64) / metadata.temperature + [0, metadata.calibration_bias], axis=1)
+    positive = probabilities[:, POSITIVE]
     assert ((positive > 0.05) & (positive < 0.95)).sum() >= 5, positive
     assert np.ptp(positive) > 0.7, positive
-    return np.stack([1 - positive, positive], axis=1)
+    return probabilities
 
 
 @pytest.fixture(scope="module")

@@ -53,9 +53,9 @@ def test_the_calibration_is_in_the_graph(
 ) -> None:
     logits = logits_of(model, images)
     np.testing.assert_allclose(np.asarray(tf.nn.softmax(logits)), np.asarray(model(images)), atol=1e-6)
-    expected = calibration.probabilities(logits)
-    served = serve(model, images, calibration)["probabilities"]
-    np.testing.assert_allclose(served, np.stack([1 - expected, expected], axis=1), atol=1e-6)
+    expected = np.asarray(tf.nn.softmax(logits / calibration.temperature + [0, calibration.bias]))
+    np.testing.assert_allclose(serve(model, images, calibration)["probabilities"], expected, atol=1e-6)
+    np.testing.assert_allclose(calibration.probabilities(logits), expected[:, POSITIVE], atol=1e-6)
 
 
 def test_what_is_covered_changes_no_output(images: NDArray[np.float32], tiny_backbone: None) -> None:

@@ -1,13 +1,13 @@
 """Debian's Chromium, and the page in it."""
 
 import shutil
-import time
 from collections.abc import Iterator
 from typing import Final
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.app.gates import wait_until
 from tests.app.in_process import serve
 from tests.app.server import Server
 
@@ -68,19 +68,11 @@ def context(browser: Browser, locale: str) -> Iterator[BrowserContext]:
     context.on("weberror", lambda error: errors.append(str(error.error)))
     yield context
     violations = [page.evaluate("violations") for page in context.pages]
-    left = [_object_urls_left(page) for page in context.pages]
+    # An image may still be loading as a test ends.
+    wait_until(lambda: not any(page.evaluate("[...objectUrls]") for page in context.pages))
     context.close()
     assert not errors
     assert not any(violations), violations
-    assert not any(left), left
-
-
-def _object_urls_left(page: Page) -> list[str]:
-    """What the page does not give back, waiting for an image that is still loading as a test ends."""
-    deadline = time.monotonic() + _WAIT_MS / 1000
-    while (urls := page.evaluate("[...objectUrls]")) and time.monotonic() < deadline:
-        page.wait_for_timeout(50)
-    return urls
 
 
 @pytest.fixture
