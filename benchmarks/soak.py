@@ -27,9 +27,8 @@ from typing import Final
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from app.artifact import open_artifact
-from app.settings import Settings
+from app.settings import SHIPPED_MODEL, Settings
 from benchmarks.harness.machine import describe_machine
-from benchmarks.harness.options import SHIPPED_MODEL
 from benchmarks.harness.servers import Server, end_in_order_when_terminated, start_service
 from benchmarks.harness.traffic import Connection, Outcome, Request, make_traffic
 from benchmarks.harness.watch import Sample, memory_growth, take_sample

@@ -2,11 +2,10 @@
 
 import argparse
 from pathlib import Path
-from typing import Final, get_args
+from typing import get_args
 
+from app.settings import SHIPPED_MODEL
 from benchmarks.harness.radiographs import ImageFormat
-
-SHIPPED_MODEL: Final = Path(__file__).parents[2] / "models" / "efficientnetlite0"
 
 
 def option_parser(description: str, *, seconds: int, rounds: int) -> argparse.ArgumentParser:
