@@ -33,8 +33,8 @@ from training.squares import load_squares, network_inputs
 from training.timing import read_timings
 
 WINNER_RULE: Final = (
-    "the recipe and backbone with the highest accuracy on validation, the larger probability winning, in the mean over "
-    "the seeds; among equals that with the lowest cross-entropy there"
+    "the recipe and backbone with the highest accuracy on validation, the larger uncalibrated probability winning, "
+    "in the mean over the seeds; among equals that with the lowest cross-entropy there"
 )
 """The original study's measure, on validation where the study took the test part."""
 
