@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 import optuna
+import sqlalchemy.event
 import sqlalchemy.exc
 from optuna.trial import FrozenTrial, TrialState
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Connection, make_url
 
 from app.errors import TrainingError
 from training.claim import differences
@@ -220,10 +221,11 @@ def _open_storage(url: str) -> optuna.storages.RDBStorage:
 
 
 def _connect(url: str) -> optuna.storages.RDBStorage:
+    sqlite = make_url(url).get_backend_name() == "sqlite"
     try:
-        return optuna.storages.RDBStorage(
+        storage = optuna.storages.RDBStorage(
             url,
-            {"connect_args": {"timeout": LOCK_TIMEOUT_S}} if make_url(url).get_backend_name() == "sqlite" else {},
+            {"connect_args": {"timeout": LOCK_TIMEOUT_S, "isolation_level": None}} if sqlite else {},
             heartbeat_interval=HEARTBEAT_S,
             grace_period=GRACE_S,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=1),
@@ -233,6 +235,19 @@ def _connect(url: str) -> optuna.storages.RDBStorage:
             f"The driver of {_shown(url)} is not installed: {error.__cause__ or error}. Install it beside this "
             "software with pip; for postgresql:// it is psycopg[binary]."
         ) from error
+    if sqlite:
+        sqlalchemy.event.listen(storage.engine, "begin", _lock)
+    return storage
+
+
+def _lock(connection: Connection) -> None:
+    """Let a transaction keep others out from its first read on.
+
+    Optuna reads that a trial waits, and then takes it. It asks for a lock on what it reads (``FOR UPDATE``), which
+    SQLite does not know; by itself that locks with the first write, when another worker may have read the same.
+    Source: https://docs.sqlalchemy.org/en/21/dialects/sqlite.html, on transactions begun by SQLAlchemy.
+    """
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 def _shown(url: str) -> str:

@@ -2,6 +2,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -144,6 +145,22 @@ def test_a_worker_whose_trial_was_given_up_goes_on(url: str, caplog: pytest.LogC
         assert run(study, 1, objective) == 2
     assert states(study) == ["FAIL", "COMPLETE"]
     assert "The trial was given up by another worker" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage is supposed")
+def test_workers_that_take_a_waiting_trial_in_the_same_moment_take_different_ones(url: str) -> None:
+    workers = [opened(url) for _ in range(2)]
+    for number in range(1, 20):
+        workers[0].enqueue_trial({"x": number / 20})
+    start = threading.Barrier(len(workers))
+
+    def take_ten(study: optuna.Study) -> list[int]:
+        start.wait()
+        return [study.ask().number for _ in range(10)]
+
+    with ThreadPoolExecutor() as pool:
+        ours, theirs = pool.map(take_ten, workers)
+    assert sorted(ours + theirs) == list(range(20))
 
 
 def test_another_error_of_the_objective_is_raised(url: str) -> None:

@@ -40,7 +40,7 @@ import os, time
 import training.fit, training.search.study, training.search.trial
 from tests.training.tiny import main
 
-training.search.study.HEARTBEAT_S, training.search.study.GRACE_S, training.search.study.POLL_S = 1, 5, 0.2
+training.search.study.POLL_S = 0.2
 trace, fit = training.fit._compile, training.search.trial.fit
 
 def eagerly(model, *arguments):  # Tracing takes longer than a few steps.
@@ -206,7 +206,7 @@ def test_two_workers_share_a_study(tiny_data: Manifest, recipe: Path, tmp_path: 
     options = ["--data", tiny_data.root, "--recipe", recipe, "--out", out, "--trials", "3"]
     both = [worker(*options, workers=2) for _ in range(2)]
     told = [process.communicate() for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    assert [process.returncode for process in both] == [0, 0], "\n".join(err for _, err in told)
     trials = trials_of(out)
     # Two that take the last trial in the same moment finish one too many.
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * len(trials)
