@@ -7,7 +7,13 @@ from app.artifact import Metadata
 from app.imaging import PREPROCESSING_VERSIONS
 from training.breakdown import ECE_AIM, SUSPICIOUS_AUC
 from training.card_facts import CardFacts
-from training.card_measured import ablation_section, gate_section, probe_at_a_glance, probe_section
+from training.card_measured import (
+    ablation_at_a_glance,
+    ablation_section,
+    gate_section,
+    probe_at_a_glance,
+    probe_section,
+)
 from training.card_results import FEWEST_IMAGES, interval_text, precision_table, results
 from training.manifest import LABELS
 from training.markdown import escape, paragraphs, table
@@ -81,9 +87,11 @@ def _at_a_glance(metadata: Metadata, facts: CardFacts, has_gate: bool) -> Iterat
             "believing it."
         )
     yield _within_a_source(test["sources"])
+    yield from ablation_at_a_glance(facts.ablation or {})
     if rules := metadata.metrics["trivial_rules"]:
         name, best = max(rules.items(), key=lambda rule: rule[1]["roc_auc"])
-        yield f'A rule that knows only "{name.replace("_", " ")}" has a ROC AUC of {best["roc_auc"]:.3f} there.'
+        rule = name.replace("_", " ")
+        yield f'A rule that knows only "{rule}" has a ROC AUC of {best["roc_auc"]:.3f} on all test images.'
     error = measured["expected_calibration_error"]
     verdict = "within" if error["value"] <= ECE_AIM else "above"
     yield f"Expected calibration error {interval_text(error)}: {verdict} the aim of {ECE_AIM:g}."

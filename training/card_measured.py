@@ -7,7 +7,7 @@ The forms are those of ``probe.json`` and ``ablation.json`` as the commands writ
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from training.card_results import WITHIN, interval_text
+from training.card_results import WITHIN, interval_text, view_rule_text
 from training.markdown import escape, paragraphs, table
 from training.measurement_text import measurement_text
 
@@ -96,8 +96,8 @@ def _count(of: Mapping[str, int] | None, right: str) -> str:
 
 def ablation_section(ablation: Mapping[str, Any]) -> str:
     """Write what recipes are worth beside each other, Markdown."""
-    recipes = ablation.get("recipes")
-    if not (isinstance(recipes, list) and recipes and all("metrics" in recipe for recipe in recipes)):
+    recipes = _recipes(ablation)
+    if not recipes:
         return measurement_text(ablation)
     columns = ["accuracy", _AREA, *(name for name in recipes[0]["metrics"] if name.startswith(WITHIN))]
     covered = list(recipes[0].get("covered", {}))
@@ -118,8 +118,27 @@ def ablation_section(ablation: Mapping[str, Any]) -> str:
         f"Recipes cross-validated by group, {held_out} the test part among the images; at the right the ROC AUC of the "
         "same models without the lungs.",
         table(["recipe", *map(_column, columns), *(f"ROC AUC, {escape(name)}" for name in covered)], rows),
+        *(f"{view_rule_text(source, rule)}." for source, rule in ablation.get("view_rules", {}).items()),
         f"What differs from the first ('there'):\n\n{listed}" if changes else "",
     )
+
+
+def ablation_at_a_glance(ablation: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what recipes are worth within a source, beside knowing the view alone, where that was measured."""
+    for source, rule in ablation.get("view_rules", {}).items():
+        inside = [recipe["metrics"].get(f"{WITHIN}{source}") for recipe in _recipes(ablation)]
+        values = [of["value"] for of in inside if of]
+        if values:
+            figures = f"{min(values):.3f} to {max(values):.3f}"
+            yield f"{view_rule_text(source, rule)}; cross-validated, recipes have {figures} there."
+
+
+def _recipes(ablation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the measured recipes; none where they have another form."""
+    recipes = ablation.get("recipes")
+    if isinstance(recipes, list) and all("metrics" in recipe for recipe in recipes):
+        return recipes
+    return []
 
 
 def _sources_told(told: Mapping[str, Any]) -> str:

@@ -158,3 +158,11 @@ def source_figures(measured: Mapping[str, Any]) -> list[str]:
 def interval_text(metric: Mapping[str, Any] | None) -> str:
     """Format a metric with its interval; None is one that cannot be estimated."""
     return f"{metric['value']:.3f} ({metric['low']:.3f} to {metric['high']:.3f})" if metric else "not estimable"
+
+
+def view_rule_text(source: str, rule: Mapping[str, Any]) -> str:
+    """Tell what knowing the view alone is worth within a source (``sources.measure_view_rule``), Markdown."""
+    return (
+        f"Within {escape(source)} a rule that knows only whether a radiograph was taken AP or PA has a ROC AUC of "
+        f"{interval_text(rule)}"
+    )

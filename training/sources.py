@@ -105,6 +105,25 @@ def measure_difference(answered: Answered, reference: Answered, metrics: Sequenc
     return estimate(differ, len(answered.records), _groups(answered))
 
 
+def measure_view_rule(records: Sequence[Record]) -> dict[str, Estimate]:
+    """Compute within each source with both classes what it is worth to know the view alone: COVID-19 if taken AP.
+
+    Who cannot stand is radiographed anteroposterior (AP), others mostly posteroanterior (PA). So the view tells the
+    sicker patients, and a model that tells no more within a source has not told the disease.
+
+    Returns:
+        ROC AUC by source, with 95 % bootstrap intervals by group. Images whose view is not stated as AP or PA are
+        left out, and sources of which too few are left.
+    """
+    known = tuple(record for record in records if record.view.upper().startswith(("AP", "PA")))
+    sources = sources_with_both_classes(known)
+    if not sources:
+        return {}
+    taken_ap = np.array([record.view.upper().startswith("AP") for record in known], np.float64)
+    measured = measure(Answered(known, taken_ap, np.ones(len(known))))
+    return {name: Estimate.model_validate(measured[within(name)]) for name in sources}
+
+
 def counts_text(counts: SourceCounts) -> str:
     """Tell images and groups by class."""
     return " and ".join(f"{counts.images[label]:,} {label} in {counts.groups[label]:,} groups" for label in LABELS)

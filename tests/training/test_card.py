@@ -130,6 +130,17 @@ def test_what_was_measured_later_has_its_section(finished: FinishedRun, facts: C
     assert "Not probed" in section(finished.artifact.card, "Shortcuts")
 
 
+def test_what_the_view_alone_is_worth_stands_beside_the_recipes(finished: FinishedRun, facts: CardFacts) -> None:
+    inside = [FIGURE | {"value": value} for value in (0.62, 0.55, 0.7)]
+    recipes = [{"name": str(of), "metrics": {"accuracy": FIGURE, "roc_auc within north_1": of}} for of in inside]
+    measured = {"recipes": recipes, "view_rules": {"north_1": FIGURE}}
+    card = model_card(finished.artifact.metadata, facts.model_copy(update={"ablation": measured}))
+    rule = "- Within north_1 a rule that knows only whether a radiograph was taken AP or PA has a ROC AUC of 0.875 ("
+    [line] = [line for line in section(card, "At a glance").splitlines() if line.startswith(rule)]
+    assert line.endswith("; cross-validated, recipes have 0.550 to 0.700 there.")
+    assert f"{rule[2:]}0.800 to 0.900)." in section(card, "Ablation")
+
+
 def test_measurements_of_another_form_are_shown_whole(finished: FinishedRun, facts: CardFacts) -> None:
     later = facts.model_copy(update={"probe": {"score": 0.25}, "ablation": {"crop": {"accuracy": 0.91}}})
     card = model_card(finished.artifact.metadata, later)

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,11 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    return make_data(tmp_path_factory.mktemp("data") / "data", groups=14)
+    """With COVID-19 all are taken AP, without it those of the groups 3 and 13."""
+    manifest = make_data(tmp_path_factory.mktemp("data") / "data", groups=14)
+    views = ("AP" if record.label or record.group.endswith("3") else "PA" for record in manifest.records)
+    records = tuple(replace(record, view=view) for record, view in zip(manifest.records, views, strict=True))
+    return replace(manifest, records=records)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +132,11 @@ def test_figures_are_of_the_pooled_answers(crossvalidated: Path) -> None:
     assert set(measured["sources"]) == {"both"}
     assert "roc_auc within both" in first["metrics"]
     assert "roc_auc within both" in first["covered"]["borders only"]
+    taken_ap = [row["group"].endswith("3") for row in rows if row["source"] == "both" and row["label"] == "0"]
+    assert 0 < sum(taken_ap) < len(taken_ap)
+    view_rule = measured["view_rules"]["both"]
+    assert view_rule["value"] == pytest.approx(1 - sum(taken_ap) / len(taken_ap) / 2)
+    assert f"AP or PA has a ROC AUC of {view_rule['value']:.3f} (" in (crossvalidated / "ablation.md").read_text()
     assert measured["images"] == {"non-COVID": int((labels == 0).sum()), "COVID-19": int((labels == 1).sum())}
 
 

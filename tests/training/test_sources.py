@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,15 @@ from sklearn.metrics import roc_auc_score
 import training.evaluate
 from tests.training.test_splits import manifest_of
 from training.manifest import Record
-from training.sources import Answered, compared, measure, measure_difference, sources_with_both_classes, within
+from training.sources import (
+    Answered,
+    compared,
+    measure,
+    measure_difference,
+    measure_view_rule,
+    sources_with_both_classes,
+    within,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -78,3 +87,33 @@ def test_differences_are_paired() -> None:
     assert difference["roc_auc"]["low"] > 0
     same = measure_difference(better, better, of_interest)
     assert all(of == {"value": 0, "low": 0, "high": 0} for of in same.values())
+
+
+def with_views(records: Sequence[Record], *views: str) -> list[Record]:
+    """Give the images of each class these views in turn: (non-COVID, COVID-19), each in so many words."""
+    seen = [0, 0]
+    viewed = []
+    for record in records:
+        of_class = views[record.label].split(", ")
+        viewed.append(replace(record, view=of_class[seen[record.label] % len(of_class)]))
+        seen[record.label] += 1
+    return viewed
+
+
+def test_the_view_alone_is_worth_what_ap_says_of_the_class() -> None:
+    records = with_views(records_of(("b", 20, 30)), "AP, PA, PA, PA", "AP supine, ap, AP erect, PA, PA")
+    figure = measure_view_rule(records)["b"]
+    # AP are 5 of 20 and 18 of 30: 0.75 x 0.6 of the pairs in order, 0.25 x 0.6 + 0.75 x 0.4 tied.
+    assert figure.value == pytest.approx(0.45 + 0.45 / 2)
+    assert figure.low < figure.value < figure.high
+
+
+@pytest.mark.parametrize("views", [("", ""), ("PA", "frontal, not stated"), ("LL", "AP")])
+def test_without_views_of_both_classes_there_is_no_such_rule(views: tuple[str, str]) -> None:
+    assert measure_view_rule(with_views(records_of(("b", 20, 30)), *views)) == {}
+
+
+def test_images_without_a_view_are_left_out_of_the_rule() -> None:
+    viewed = with_views(records_of(("b", 10, 10)), "PA", "AP")
+    unknown = with_views(records_of(("b", 10, 10), ("c", 10, 10)), "", "")
+    assert {name: figure.value for name, figure in measure_view_rule([*viewed, *unknown]).items()} == {"b": 1.0}

@@ -18,6 +18,7 @@ from training.sources import (
     count_sources,
     measure,
     measure_difference,
+    measure_view_rule,
     sources_with_both_classes,
     within,
 )
@@ -53,6 +54,7 @@ class Ablation(_Measured):
     images: ClassCounts
     groups: int
     sources: dict[str, SourceCounts] = Field(description="Those that hold both classes in number.")
+    view_rules: dict[str, Estimate] = Field(description="ROC AUC of 'COVID-19 if taken AP' within a source, by source.")
     include_test: bool = Field(description="Whether the test part of the usual split is among the images.")
     folds: int = Field(description="Into which the images are split.")
     folds_measured: list[int] = Field(description="Numbers, from 1, of those that every recipe has finished.")
@@ -74,6 +76,7 @@ def measure_recipes(recipes: Sequence[OutOfFold], folds: int, include_test: bool
         images=count_by_class(records),
         groups=len({record.group for record in records}),
         sources=count_sources(records),
+        view_rules=measure_view_rule(records),
         include_test=include_test,
         folds=folds,
         folds_measured=[int(number) for number in np.unique(first.fold)],

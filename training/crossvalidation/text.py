@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping
 from typing import Final
 
-from training.card_results import interval_text
+from training.card_results import interval_text, view_rule_text
 from training.crossvalidation.ablation import Ablation
 from training.crossvalidation.out_of_fold import OutOfFold
 from training.markdown import escape, paragraphs, table
@@ -30,6 +30,7 @@ def ablation_text(ablation: Ablation) -> str:
             _what(ablation),
             "## Out of fold",
             _results(ablation),
+            *(f"{view_rule_text(name, rule.model_dump())}." for name, rule in ablation.view_rules.items()),
             "## Without the lungs",
             "The same models on the same images with the lungs covered (two ellipses, the same for every image), and "
             "on their borders only (84 % of the side covered). What is far above 0.5 here is taken from what lies "

@@ -27,7 +27,7 @@ from training.manifest import LABELS, POSITIVE, Manifest, Record, count_by_class
 from training.probe.measures import Altered, Probe, SourcesTold
 from training.probe.sources_told import tell_sources
 from training.properties import measure_trivial_rules
-from training.sources import Answered, compared, count_sources, measure, measure_difference
+from training.sources import Answered, compared, count_sources, measure, measure_difference, measure_view_rule
 from training.splits import split
 from training.squares import infer_squares, load_squares
 
@@ -93,6 +93,7 @@ def probe(model: Path, manifest: Manifest, part: Part, split_seed: int) -> Probe
             "images": count_by_class(records),
             "groups": len({record.group for record in records}),
             "sources": count_sources(records),
+            "view_rules": measure_view_rule(records),
             "bootstrap_rounds": training.evaluate.BOOTSTRAP_ROUNDS,
             "metrics": metrics,
             "altered": {

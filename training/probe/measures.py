@@ -46,6 +46,7 @@ class Probe(_Measured):
     images: ClassCounts
     groups: int
     sources: dict[str, SourceCounts] = Field(description="Those that hold both classes in number.")
+    view_rules: dict[str, Estimate] = Field(description="ROC AUC of 'COVID-19 if taken AP' within a source, by source.")
     bootstrap_rounds: int
     metrics: dict[str, Estimate] = Field(description="On the images as they are.")
     altered: dict[str, Altered] = Field(description="By the name of the alteration.")

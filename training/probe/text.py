@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from training.breakdown import SUSPICIOUS_AUC
-from training.card_results import interval_text
+from training.card_results import interval_text, view_rule_text
 from training.manifest import LABELS, POSITIVE
 from training.markdown import escape, paragraphs, table
 from training.measures import Estimate
@@ -116,6 +116,7 @@ def _within(probe: Probe) -> Iterator[str]:
             f"**{_figure(inside)}**: {_verdict_within(inside, counts)}. Over all sources it is "
             f"{_figure(probe.metrics['roc_auc'])}."
         )
+    yield from (f"{view_rule_text(name, rule.model_dump())}." for name, rule in probe.view_rules.items())
 
 
 def _verdict_within(inside: Estimate, counts: SourceCounts) -> str:

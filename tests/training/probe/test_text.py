@@ -56,6 +56,7 @@ def probe_of(**changes: Any) -> Probe:
         "images": {"non-COVID": 60, "COVID-19": 40},
         "groups": 80,
         "sources": {"clinic": _source(20)},
+        "view_rules": {"clinic": estimate(0.65)},
         "bootstrap_rounds": 1000,
         "metrics": metrics(0.9),
         "altered": {name: altered(0.9, 0.0) for name in ALTERATIONS},
@@ -120,9 +121,17 @@ def test_what_an_alteration_costs_is_said_from_its_interval(difference: float, v
 )
 def test_the_figure_within_a_source_is_judged_by_interval_and_groups(inside: float, groups: int, verdict: str) -> None:
     probe = probe_of(metrics=metrics(0.9, inside), sources={"clinic": _source(groups)})
-    sentence = said(probe, "Within clinic")
+    sentence = said(probe, "Within clinic (")
     assert f"30 non-COVID in {groups} groups and 30 COVID-19 in 25 groups" in sentence
     assert verdict in sentence
+
+
+def test_what_the_view_alone_is_worth_within_a_source_stands_beside_it() -> None:
+    assert said(probe_of(), "AP or PA") == (
+        "Within clinic a rule that knows only whether a radiograph was taken AP or PA has a ROC AUC of "
+        "0.650 (0.600 to 0.700)."
+    )
+    assert not any("AP or PA" in sentence for sentence in findings(probe_of(view_rules={})))
 
 
 @pytest.mark.parametrize(("roc_auc", "warned"), [(0.98, True), (0.96, False)])
