@@ -108,8 +108,9 @@ def measure_difference(answered: Answered, reference: Answered, metrics: Sequenc
 def measure_view_rule(records: Sequence[Record]) -> dict[str, Estimate]:
     """Compute within each source with both classes what it is worth to know the view alone: COVID-19 if taken AP.
 
-    Who cannot stand is radiographed anteroposterior (AP), others mostly posteroanterior (PA). So the view tells the
-    sicker patients, and a model that tells no more within a source has not told the disease.
+    Immobile and critically ill patients are radiographed anteroposterior (AP), others mostly posteroanterior (PA), so
+    that the view goes with how ill somebody is (doi:10.3390/jimaging12050187, section 1). A model that is not shown to
+    tell more than that within a source is not shown to tell the disease.
 
     Returns:
         ROC AUC by source, with 95 % bootstrap intervals by group. Images whose view is not stated as AP or PA are
