@@ -81,7 +81,7 @@ def measure(answered: Answered) -> Estimates:
     Returns:
         With 95 % bootstrap intervals by group.
     """
-    return estimate(_figures(answered), len(answered.records), _groups(answered))
+    return estimate(_figures(answered), len(answered.records), _groups(answered.records))
 
 
 def measure_difference(answered: Answered, reference: Answered, metrics: Sequence[str]) -> Estimates:
@@ -102,7 +102,7 @@ def measure_difference(answered: Answered, reference: Answered, metrics: Sequenc
         left, right = ours(counts), theirs(counts)
         return {name: left[name] - right[name] for name in metrics if name in left}
 
-    return estimate(differ, len(answered.records), _groups(answered))
+    return estimate(differ, len(answered.records), _groups(answered.records))
 
 
 def measure_view_rule(records: Sequence[Record]) -> dict[str, Estimate]:
@@ -116,13 +116,12 @@ def measure_view_rule(records: Sequence[Record]) -> dict[str, Estimate]:
         ROC AUC by source, with 95 % bootstrap intervals by group. Images whose view is not stated as AP or PA are
         left out, and sources of which too few are left.
     """
-    known = tuple(record for record in records if record.view.upper().startswith(("AP", "PA")))
-    sources = sources_with_both_classes(known)
-    if not sources:
+    known = [record for record in records if record.view.upper().startswith(("AP", "PA"))]
+    if not known:
         return {}
     taken_ap = np.array([record.view.upper().startswith("AP") for record in known], np.float64)
-    measured = measure(Answered(known, taken_ap, np.ones(len(known))))
-    return {name: Estimate.model_validate(measured[within(name)]) for name in sources}
+    measured = estimate(_areas_within(known, taken_ap), len(known), _groups(known))
+    return {name.removeprefix(WITHIN): Estimate.model_validate(area) for name, area in measured.items()}
 
 
 def counts_text(counts: SourceCounts) -> str:
@@ -146,20 +145,28 @@ def _by_class(labels: Sequence[int]) -> ClassCounts:
     return {name: labels.count(label) for label, name in enumerate(LABELS)}
 
 
-def _groups(answered: Answered) -> list[str]:
-    return [record.group for record in answered.records]
+def _groups(records: Sequence[Record]) -> list[str]:
+    return [record.group for record in records]
 
 
 def _figures(answered: Answered) -> Callable[[Counts], dict[str, Rounds]]:
-    labels, sources = answered.labels, np.array([record.source for record in answered.records])
-    members = {name: sources == name for name in sources_with_both_classes(answered.records)}
+    labels, inside = answered.labels, _areas_within(answered.records, answered.probabilities)
 
     def figures(counts: Counts) -> dict[str, Rounds]:
-        of_all = metrics_by_round(labels, answered.probabilities, answered.thresholds, counts)
-        inside = {
-            within(name): ranking(labels[here] == POSITIVE, answered.probabilities[here], counts[:, here])[0]
-            for name, here in members.items()
-        }
-        return of_all | inside
+        return metrics_by_round(labels, answered.probabilities, answered.thresholds, counts) | inside(counts)
 
     return figures
+
+
+def _areas_within(records: Sequence[Record], scores: NDArray[np.float64]) -> Callable[[Counts], dict[str, Rounds]]:
+    """Prepare the ROC AUC of scores (N,) within each source that holds both classes, by round."""
+    positive = np.array([record.label for record in records]) == POSITIVE
+    sources = np.array([record.source for record in records])
+    members = {name: sources == name for name in sources_with_both_classes(records)}
+
+    def areas(counts: Counts) -> dict[str, Rounds]:
+        return {
+            within(name): ranking(positive[here], scores[here], counts[:, here])[0] for name, here in members.items()
+        }
+
+    return areas

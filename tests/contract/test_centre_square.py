@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.special import softmax
 
 from app.artifact import Artifact
-from app.imaging import to_network_input
 from tests.app.engines.tiny import without_gate
 from tests.app.server import Server
+from tests.contract.keras_answers import keras_answers
 from tests.images import dicom, encode, radiograph
 from tests.training.fixtures import FinishedRun
 from tests.training.folders import write_files
@@ -24,9 +23,8 @@ from tests.training.tiny import TINY, export_tiny, image_of
 from training.backbones import BACKBONES
 from training.config import FitConfig
 from training.external import evaluate
-from training.fit import load_best, read_config
+from training.fit import read_config
 from training.manifest import POSITIVE, Manifest, read_manifest
-from training.network import logits_of
 from training.squares import load_squares
 
 TOLERANCE: Final = 1e-5
@@ -86,9 +84,7 @@ def server(exported: Exported, cache_dir: Path) -> Iterator[Server]:
 def keras_probabilities(exported: Exported, images: Manifest, preprocessing: int) -> NDArray[np.float64]:
     """What the trained model answers for the files as training preprocesses them, (N, 2)."""
     squares = load_squares(images.root, images.records, preprocessing=preprocessing)
-    logits = logits_of(load_best(exported.run, exported.config), to_network_input(squares))
-    metadata = exported.artifact.metadata
-    return softmax(logits.astype(np.float64) / metadata.temperature + [0, metadata.calibration_bias], axis=1)
+    return keras_answers(exported.run, exported.config, exported.artifact.metadata, squares)
 
 
 def test_the_artifact_and_its_card_say_so(exported: Exported) -> None:

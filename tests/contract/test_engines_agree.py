@@ -7,7 +7,6 @@ from typing import Any, Final
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from app.artifact import Artifact
 from app.engines import Engine, EngineName, load_engine
@@ -15,14 +14,13 @@ from app.imaging import to_network_input, to_square
 from app.imaging.decode import decode
 from app.outputs import Outputs
 from tests.app.server import Server
+from tests.contract.keras_answers import keras_answers
 from tests.images import dicom, encode, radiograph
 from tests.training.fixtures import FinishedRun
 from tests.training.folders import write_files
 from tests.training.tiny import image_of
 from training.backbones import BACKBONES
-from training.fit import load_best
 from training.manifest import POSITIVE, Manifest, read_manifest
-from training.network import logits_of
 from training.squares import load_squares
 
 TOLERANCE: Final = 1e-5
@@ -61,9 +59,7 @@ def keras_probabilities(
     finished: FinishedRun, squares: NDArray[np.uint8], module_patch: pytest.MonkeyPatch
 ) -> NDArray[np.float64]:
     """Those of the trained model as calibrated; they answer both classes."""
-    logits = logits_of(load_best(finished.run, finished.config), to_network_input(squares))
-    metadata = finished.artifact.metadata
-    probabilities = softmax(logits.astype(np.float64) / metadata.temperature + [0, metadata.calibration_bias], axis=1)
+    probabilities = keras_answers(finished.run, finished.config, finished.artifact.metadata, squares)
     positive = probabilities[:, POSITIVE]
     assert ((positive > 0.05) & (positive < 0.95)).sum() >= 5, positive
     assert np.ptp(positive) > 0.7, positive

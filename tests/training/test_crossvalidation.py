@@ -47,9 +47,10 @@ def few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
 def images(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     """With COVID-19 all are taken AP, without it those of the groups 3 and 13."""
     manifest = make_data(tmp_path_factory.mktemp("data") / "data", groups=14)
-    views = ("AP" if record.label or record.group.endswith("3") else "PA" for record in manifest.records)
-    records = tuple(replace(record, view=view) for record, view in zip(manifest.records, views, strict=True))
-    return replace(manifest, records=records)
+    return replace(
+        manifest,
+        records=tuple(replace(r, view="AP" if r.label or r.group.endswith("3") else "PA") for r in manifest.records),
+    )
 
 
 @pytest.fixture(scope="module")

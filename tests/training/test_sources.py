@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 
 import numpy as np
 import pytest
@@ -91,13 +92,8 @@ def test_differences_are_paired() -> None:
 
 def with_views(records: Sequence[Record], *views: str) -> list[Record]:
     """Give the images of each class these views in turn: (non-COVID, COVID-19), each in so many words."""
-    seen = [0, 0]
-    viewed = []
-    for record in records:
-        of_class = views[record.label].split(", ")
-        viewed.append(replace(record, view=of_class[seen[record.label] % len(of_class)]))
-        seen[record.label] += 1
-    return viewed
+    turns = [cycle(of_class.split(", ")) for of_class in views]
+    return [replace(record, view=next(turns[record.label])) for record in records]
 
 
 def test_the_view_alone_is_worth_what_ap_says_of_the_class() -> None:
